@@ -1,0 +1,1 @@
+"""antiphon: real-time voice for Python programs that use threads."""

@@ -1,0 +1,475 @@
+"""The mirror of the server's conversation, edits to it, and its return after a drop. Decisions only."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from concurrent.futures import Future
+from typing import Any
+
+import antiphon.protocol as p
+from msgspec import UNSET, UnsetType
+
+from antiphon.actors import ids
+from antiphon.actors import messages as m
+from antiphon.actors.chat import ChatContext, ChatMessage, Entry, Inserted, Mirror, copy_item, diff, to_item
+from antiphon.actors.config import SessionOptions, SessionSpec
+from antiphon.actors.failures import model_error, server_error
+from antiphon.actors.core import Arm, Core, Disarm, Settle, TimerFired, handles
+from antiphon.actors.errors import RealtimeError
+from antiphon.actors.events import (
+    InputSpeechStartedEvent,
+    InputSpeechStoppedEvent,
+    InputTranscriptionCompleted,
+    MetricsMetadata,
+    RealtimeModelError,
+    RemoteItemAddedEvent,
+)
+from antiphon.actors.item_ops import Op, PendingOps, Waiter
+from antiphon.actors.replay import Replay, plan_replay
+from antiphon.actors.transcripts import Transcripts, confidence, transcription_metrics
+
+logger = logging.getLogger("antiphon.chat_ctx")
+
+# An item whose transcript doesn't come is protected from edits no longer than this.
+TRANSCRIPTION_SECONDS = 10.0
+
+# How servers say that an item is there already; for us that is as good as created.
+DUPLICATE_WORDS = ("already exists", "already has an item", "duplicate")
+
+
+class ChatCtxCore(Core):
+    """State and decisions of the ChatCtxActor.
+
+    Args:
+        spec: What the session was made with.
+        options: What the server is told.
+        final: Settled with the conversation when the session ends.
+    """
+
+    def __init__(self, spec: SessionSpec, options: SessionOptions, final: Future[ChatContext]) -> None:
+        super().__init__()
+        self.spec = spec
+        self.options = options
+        self.mirror = Mirror()
+        self._final = final
+        self._ops = PendingOps()
+        self._updates: deque[m.UpdateChatCtx] = deque()
+        self._updating: Waiter | None = None
+        self._replay: Replay | None = None
+        self._transcripts = Transcripts()
+        self._turn_started: dict[str, float] = {}
+        # Truncations on their way: the milliseconds, and the words that were heard if the app knows.
+        self._cuts: dict[str, tuple[int, str | None]] = {}
+        self._connected = False
+        self._closed: str | None = None
+
+    # -- the mirror -----------------------------------------------------------------------------------
+
+    @handles(p.ConversationItemAdded, p.ConversationItemCreated)
+    def item_added(self, event: p.ConversationItemAdded | p.ConversationItemCreated) -> None:
+        """Mirror an item that the server has; it may be one of ours, acknowledged."""
+        item = event.item
+        item_id = str(getattr(item, "id", "") or "")
+        if not item_id:
+            logger.warning("an item without an id can't be mirrored")
+            return
+        self._acknowledge(p.ConversationItemCreate, item_id)
+        if self._replay is not None and self._replay.restored(item_id):
+            self._settle_replay_if_complete()
+            return
+        entry = self._insert(event.previous_item_id, item, announced_as=type(event))
+        if entry is None:
+            return
+        if self._awaits_transcript(entry):
+            entry.transcribing_until = self.now + TRANSCRIPTION_SECONDS
+        if entry.chat is not None:
+            self.emit(
+                "remote_item_added",
+                RemoteItemAddedEvent(
+                    previous_item_id=p.given(event.previous_item_id, None), item=copy_item(entry.chat)
+                ),
+            )
+
+    def _insert(
+        self, previous: str | None | UnsetType, item: p.Item, announced_as: type | None = None
+    ) -> Entry | None:
+        item_id = item.id
+        outcome = self.mirror.insert(previous, item)
+        if outcome is Inserted.DUPLICATE:
+            # Servers that speak both dialects announce an item under both names.
+            if announced_as is not p.ConversationItemCreated:
+                logger.warning("the server announced item %s twice", item_id)
+            return None
+        if outcome is Inserted.UNKNOWN_PREVIOUS:
+            logger.warning("item %s follows %s, which is not known; put at the end", item_id, previous)
+        return self.mirror.get(item_id)
+
+    @handles(p.ConversationItemDone, p.ResponseOutputItemDone)
+    def item_done(self, event: p.ConversationItemDone | p.ResponseOutputItemDone) -> None:
+        """Take over an item's final form."""
+        self.mirror.update(event.item)
+
+    @handles(p.ConversationItemDeleted)
+    def item_deleted(self, event: p.ConversationItemDeleted) -> None:
+        """The server no longer has the item."""
+        acknowledged = self._acknowledge(p.ConversationItemDelete, event.item_id)
+        if self.mirror.delete(event.item_id) is None and not acknowledged:
+            logger.warning("the server deleted item %s, which is not known", event.item_id)
+
+    @handles(p.ConversationItemTruncated)
+    def item_truncated(self, event: p.ConversationItemTruncated) -> None:
+        """The server cut the item; now the mirror holds what was heard."""
+        _, transcript = self._cuts.pop(event.item_id, (0, None))
+        self.mirror.truncate(event.item_id, event.audio_end_ms, transcript)
+
+    @handles(m.ItemGenerating)
+    def item_generating(self, message: m.ItemGenerating) -> None:
+        """While an item is being made, edits leave it alone."""
+        entry = self.mirror.get(message.item_id)
+        if entry is not None:
+            entry.in_progress = message.active
+
+    @handles(m.ItemAudioReceived)
+    def item_audio_received(self, message: m.ItemAudioReceived) -> None:
+        """So much of it can have been heard."""
+        entry = self.mirror.get(message.item_id)
+        if entry is not None:
+            entry.received_audio_ms = message.ms
+
+    @handles(m.MessageFinished)
+    def message_finished(self, message: m.MessageFinished) -> None:
+        """The words of a message that was spoken or written."""
+        entry = self.mirror.get(message.item_id)
+        if entry is None:
+            if message.item is None and not message.text:
+                return
+            item = message.item or p.MessageItem(id=message.item_id, role="assistant", content=[])
+            entry = self._insert(UNSET, item)
+            if entry is None:
+                return
+        entry.in_progress = False
+        if message.text:
+            self.mirror.replace_content(message.item_id, [message.text])
+
+    # -- what the user says ---------------------------------------------------------------------------
+
+    @handles(p.InputAudioBufferSpeechStarted)
+    def speech_started(self, event: p.InputAudioBufferSpeechStarted) -> None:
+        """The user begins to speak."""
+        self._turn_started[event.item_id] = self.now
+        self.emit(
+            "input_speech_started",
+            InputSpeechStartedEvent(item_id=event.item_id, audio_start_ms=event.audio_start_ms),
+        )
+
+    @handles(p.InputAudioBufferSpeechStopped)
+    def speech_stopped(self, event: p.InputAudioBufferSpeechStopped) -> None:
+        """The user stops speaking."""
+        self.emit(
+            "input_speech_stopped",
+            InputSpeechStoppedEvent(
+                item_id=event.item_id,
+                audio_end_ms=event.audio_end_ms,
+                user_transcription_enabled=self.options.input_audio_transcription is not None,
+            ),
+        )
+
+    @handles(p.ConversationItemInputAudioTranscriptionDelta)
+    def transcription_delta(self, event: p.ConversationItemInputAudioTranscriptionDelta) -> None:
+        """A piece of a transcript."""
+        delta = p.given(event.delta, "")
+        if delta:
+            text = self._transcripts.add(event.item_id, p.given(event.content_index, 0), delta)
+            self._emit_transcript(event.item_id, text, is_final=False)
+
+    @handles(p.ConversationItemInputAudioTranscriptionCompleted)
+    def transcription_completed(self, event: p.ConversationItemInputAudioTranscriptionCompleted) -> None:
+        """A whole transcript."""
+        self._transcripts.finish(event.item_id, event.content_index)
+        certainty = confidence(event.logprobs)
+        self.mirror.append_text(event.item_id, event.transcript, certainty)
+        self._end_transcription(event.item_id)
+        metadata = MetricsMetadata(model_name=self.spec.model_name, model_provider=self.spec.provider)
+        metrics = transcription_metrics(event, self.spec.label, metadata)
+        if metrics is not None:
+            self.emit("metrics_collected", metrics)
+        self._emit_transcript(event.item_id, event.transcript, is_final=True, certainty=certainty)
+        self._turn_started.pop(event.item_id, None)
+
+    @handles(p.ConversationItemInputAudioTranscriptionFailed)
+    def transcription_failed(self, event: p.ConversationItemInputAudioTranscriptionFailed) -> None:
+        """No more of this transcript will come: what there is has to do."""
+        logger.warning("the server could not transcribe item %s: %s", event.item_id, event.error.message)
+        partial = self._transcripts.finish(event.item_id, event.content_index)
+        self._end_transcription(event.item_id)
+        if partial:
+            self.mirror.append_text(event.item_id, partial)
+            self._emit_transcript(event.item_id, partial, is_final=True)
+        self._turn_started.pop(event.item_id, None)
+
+    def _emit_transcript(
+        self, item_id: str, text: str, *, is_final: bool, certainty: float | None = None
+    ) -> None:
+        self.emit(
+            "input_audio_transcription_completed",
+            InputTranscriptionCompleted(
+                item_id=item_id,
+                transcript=text,
+                is_final=is_final,
+                confidence=certainty,
+                turn_started_at=self._turn_started.get(item_id),
+            ),
+        )
+
+    def _end_transcription(self, item_id: str) -> None:
+        entry = self.mirror.get(item_id)
+        if entry is not None:
+            entry.transcribing_until = None
+
+    # -- reading and editing --------------------------------------------------------------------------
+
+    @handles(m.ReadChatCtx)
+    def read_chat_ctx(self, message: m.ReadChatCtx) -> None:
+        """A copy of the conversation."""
+        self.do(Settle(message.future, self.mirror.chat_ctx()))
+
+    @handles(m.UpdateChatCtx)
+    def update_chat_ctx(self, message: m.UpdateChatCtx) -> None:
+        """Make the server's conversation equal to this one, one update after the other."""
+        if self._closed is not None:
+            self.do(Settle(message.future, RealtimeError(self._closed)))
+            return
+        self._updates.append(message)
+        self._next_update()
+
+    def _next_update(self) -> None:
+        while self._updating is None and self._updates:
+            update = self._updates.popleft()
+            waiter = Waiter(update.future, update.timeout)
+            self._send_changes(update.context, waiter)
+            if not waiter.outstanding:
+                self.do(Settle(waiter.future, waiter.report()))
+                continue
+            self._updating = waiter
+            self.do(Arm("update", update.timeout))
+
+    def _send_changes(self, context: ChatContext, waiter: Waiter | None) -> None:
+        plan = diff(self.mirror.order(), context.items, protected=self.mirror.protected(self.now))
+        for item_id in plan.removals:
+            self._send_delete(item_id, waiter)
+        for previous, item in plan.creations:
+            self._send_create(previous, to_item(item), waiter)
+        for previous, item in plan.replacements:
+            self._send_delete(item.id, waiter)
+            self._send_create(previous, to_item(item), waiter)
+
+    def _send_delete(self, item_id: str, waiter: Waiter | None) -> None:
+        event_id = ids.new_id(ids.CHAT_CTX_DELETE)
+        self._send(Op(p.ConversationItemDelete(event_id=event_id, item_id=item_id), waiter))
+
+    def _send_create(self, previous: str | None, item: p.Item, waiter: Waiter | None) -> None:
+        event = p.ConversationItemCreate(
+            event_id=ids.new_id(ids.CHAT_CTX_CREATE),
+            previous_item_id="root" if previous is None else previous,
+            item=item,
+        )
+        self._send(Op(event, waiter))
+
+    def _send(self, op: Op) -> None:
+        self._ops.add(op)
+        self.tell(m.CONNECTION, m.Transmit(op.event))
+
+    @handles(m.Truncate)
+    def truncate(self, message: m.Truncate) -> None:
+        """Cut a message to what was heard (audio) or shown (text)."""
+        if self._closed is not None:
+            return
+        if message.audio:
+            self._truncate_audio(message)
+        elif message.transcript is not None:
+            self._rewrite_text(message.message_id, message.transcript)
+
+    def _truncate_audio(self, message: m.Truncate) -> None:
+        entry = self.mirror.get(message.message_id)
+        end_ms = message.audio_end_ms
+        content_index = 0
+        if entry is not None:
+            if not entry.has_audio and not entry.received_audio_ms:
+                logger.warning("item %s has no audio to truncate", entry.id)
+                return
+            content_index = _audio_index(entry)
+            if entry.received_audio_ms:
+                end_ms = min(end_ms, int(entry.received_audio_ms))
+        if end_ms <= 0:
+            self._send_delete(message.message_id, None)
+            return
+        if not self._connected:
+            # The next connection gets the item as text: cutting that is all there is to do.
+            self.mirror.truncate(message.message_id, end_ms, message.transcript)
+            return
+        self._cuts[message.message_id] = (end_ms, message.transcript)
+        event = p.ConversationItemTruncate(
+            item_id=message.message_id, content_index=content_index, audio_end_ms=end_ms
+        )
+        self.tell(m.CONNECTION, m.Transmit(event))
+
+    def _rewrite_text(self, message_id: str, transcript: str) -> None:
+        context = self.mirror.chat_ctx()
+        item = context.get_by_id(message_id)
+        if item is None or item.type != "message":
+            return
+        item.content = [transcript]
+        self._send_changes(context, None)
+
+    # -- acknowledgements -------------------------------------------------------------------------------
+
+    @handles(m.ItemEventWritten)
+    def item_event_written(self, message: m.ItemEventWritten) -> None:
+        """The socket has taken an item event: ours, or one that the user sent directly."""
+        event = message.event
+        op = self._ops.by_event_id(event.event_id)
+        if op is None and isinstance(event.event_id, str) and not self._is_replayed(event.event_id):
+            op = Op(event)
+            self._ops.add(op)
+        if op is not None:
+            op.written = True
+
+    def _is_replayed(self, event_id: str) -> bool:
+        return self._replay is not None and self._replay.is_part(event_id)
+
+    def _acknowledge(self, kind: Any, item_id: str) -> bool:
+        op = self._ops.acknowledged(kind, item_id)
+        if op is None:
+            return False
+        if op.waiter is not None:
+            if kind is p.ConversationItemCreate:
+                op.waiter.created.append(item_id)
+            elif kind is p.ConversationItemDelete:
+                op.waiter.deleted.append(item_id)
+            self._count_down(op.waiter)
+        return True
+
+    def _count_down(self, waiter: Waiter) -> None:
+        waiter.outstanding -= 1
+        if waiter is self._updating and not waiter.outstanding:
+            self.do(Disarm("update"))
+            self._end_update(waiter.report())
+
+    def _end_update(self, outcome: Any) -> None:
+        assert self._updating is not None
+        self.do(Settle(self._updating.future, outcome))
+        self._updating = None
+        self._next_update()
+
+    @handles(p.ErrorEvent)
+    def error_event(self, event: p.ErrorEvent) -> None:
+        """A refused change ends only its own wait; other errors are passed on."""
+        if self._replay is not None and self._replay.refused(event.error.event_id):
+            self._settle_replay_if_complete()
+            return
+        op = self._ops.by_event_id(event.error.event_id)
+        if op is None:
+            self.tell(m.GENERATION, event)
+            return
+        self._ops.discard(op)
+        if op.waiter is None:
+            self.emit("error", self._as_error(event))
+            return
+        if any(words in event.error.message.lower() for words in DUPLICATE_WORDS):
+            op.waiter.created.append(op.item_id)
+        else:
+            op.waiter.rejected[op.item_id] = event.error.message
+        self._count_down(op.waiter)
+
+    def _as_error(self, event: p.ErrorEvent) -> RealtimeModelError:
+        return model_error(self.spec.label, server_error(self.spec.label, event.error), True)
+
+    # -- drops and the way back -----------------------------------------------------------------------
+
+    @handles(m.ConnectionLost)
+    def connection_lost(self, _: m.ConnectionLost) -> None:
+        """Partial transcripts will not be finished; a replay under way has failed."""
+        self._replay = None
+        self._transcripts.clear()
+        self._turn_started.clear()
+        self.do(Disarm("replay"))
+        self._connected = False
+        for item_id, (end_ms, transcript) in self._cuts.items():
+            self.mirror.truncate(item_id, end_ms, transcript)
+        self._cuts.clear()
+        for entry in self.mirror:
+            entry.in_progress = False
+            entry.transcribing_until = None
+
+    @handles(m.ReplayWanted)
+    def replay_wanted(self, _: m.ReplayWanted) -> None:
+        """Say everything again: the conversation, then the changes that were not acknowledged."""
+        self._replay = plan_replay(self.mirror)
+        unacknowledged = [op.event for op in self._ops if op.written]
+        self.tell(m.CONNECTION, m.ReplayItems([*self._replay.events, *unacknowledged]))
+        self.do(Arm("replay", self.spec.timeouts.chat_ctx))
+        self._settle_replay_if_complete()
+
+    def _settle_replay_if_complete(self) -> None:
+        if self._replay is not None and self._replay.complete:
+            self._settle_replay()
+
+    def _settle_replay(self) -> None:
+        """What the server doesn't have now, it won't have: the mirror says so too."""
+        replay, self._replay = self._replay, None
+        assert replay is not None
+        self.do(Disarm("replay"))
+        for item_id in replay.lost:
+            self.mirror.delete(item_id)
+        self.tell(m.CONNECTION, m.ReplaySettled(replay.restored_count, replay.degraded_count))
+
+    @handles(m.ConnectionOpened)
+    def connection_opened(self, _: m.ConnectionOpened) -> None:
+        """From now on the server can be told of truncations."""
+        self._connected = True
+
+    @handles(TimerFired)
+    def timer_fired(self, message: TimerFired) -> None:
+        """An update or a replay has taken too long."""
+        if message.key == "replay":
+            self._settle_replay()
+        elif self._updating is not None:
+            for op in self._ops:
+                if op.waiter is self._updating:
+                    op.waiter = None
+            seconds = self._updating.timeout
+            self._end_update(
+                RealtimeError(f"update_chat_ctx timed out: no acknowledgement within {seconds:g} s")
+            )
+
+    @handles(m.OptionsChanged)
+    def options_changed(self, message: m.OptionsChanged) -> None:
+        """Transcription may be on or off now."""
+        self.options = message.options
+
+    @handles(m.SessionClosing)
+    def session_closing(self, message: m.SessionClosing) -> None:
+        """Settle what waits, and leave the conversation as it was."""
+        self._closed = message.reason
+        for timer in ("update", "replay"):
+            self.do(Disarm(timer))
+        error = RealtimeError(message.reason)
+        if self._updating is not None:
+            self.do(Settle(self._updating.future, error))
+            self._updating = None
+        while self._updates:
+            self.do(Settle(self._updates.popleft().future, error))
+        self.do(Settle(self._final, self.mirror.chat_ctx()))
+
+    def _awaits_transcript(self, entry: Entry) -> bool:
+        spoken = isinstance(entry.chat, ChatMessage) and entry.chat.role == "user" and entry.has_audio
+        return spoken and entry.chat.is_empty and self.options.input_audio_transcription is not None
+
+
+def _audio_index(entry: Entry) -> int:
+    """The place of a message's audio part; 0 while it is not known."""
+    parts = entry.item.content if isinstance(entry.item, p.MessageItem) else []
+    return next((index for index, part in enumerate(parts) if "audio" in part.type), 0)
+
+

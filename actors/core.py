@@ -1,0 +1,250 @@
+"""Cores decide, shells act: the pattern that all four actors of a session follow.
+
+A core holds an actor's state and knows no thread and no socket. It is given a message and the time and
+answers with effects; the shell performs them only when the handler has returned, so a handler that fails
+has no outside effect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future, InvalidStateError
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+import msgspec
+
+from antiphon.actors.strand import Strand, StrandActor
+
+if TYPE_CHECKING:
+    from antiphon.actors.emitter import Emitter
+    from antiphon.actors.runtime import Cancellable
+    from antiphon.actors.streams import Stream
+
+
+# -- effects ------------------------------------------------------------------------------------------
+
+
+class Tell(msgspec.Struct, frozen=True):
+    """Send a message to another actor of the session."""
+
+    to: str
+    message: Any
+
+
+class Emit(msgspec.Struct, frozen=True):
+    """Hand an event to the user's callbacks."""
+
+    name: str
+    payload: Any
+
+
+class Arm(msgspec.Struct, frozen=True):
+    """Set a timer, replacing one of the same key; `TimerFired` arrives after `delay` seconds."""
+
+    key: Hashable
+    delay: float
+
+
+class Disarm(msgspec.Struct, frozen=True):
+    """Cancel a timer; nothing if it isn't set."""
+
+    key: Hashable
+
+
+class Settle(msgspec.Struct, frozen=True):
+    """Give a future its result, or its error when `result` is an exception."""
+
+    future: Future[Any]
+    result: Any
+
+
+class Put(msgspec.Struct, frozen=True):
+    """Append an item to a stream."""
+
+    stream: Stream[Any]
+    item: Any
+
+
+class End(msgspec.Struct, frozen=True):
+    """End a stream after what it holds."""
+
+    stream: Stream[Any]
+
+
+class TimerFired(msgspec.Struct, frozen=True):
+    """A timer that a core armed is due."""
+
+    key: Hashable
+
+
+# -- cores --------------------------------------------------------------------------------------------
+
+Handler = TypeVar("Handler", bound=Callable[..., None])
+
+
+def handles(*types: type) -> Callable[[Handler], Handler]:
+    """Declare a core's method the handler of these message types."""
+
+    def register(method: Handler) -> Handler:
+        method.__dict__["handles"] = types
+        return method
+
+    return register
+
+
+class Core:
+    """State and decisions of one actor.
+
+    Subclasses mark their handlers with `@handles(Type, …)`; an incoming message is looked up by its exact
+    type. A message without a row is counted in `unhandled`, never guessed at.
+    """
+
+    table: ClassVar[dict[type, Callable[..., None]]] = {}
+
+    def __init_subclass__(cls) -> None:
+        cls.table = dict(cls.table)
+        for value in vars(cls).values():
+            for message_type in getattr(value, "handles", ()):
+                cls.table[message_type] = value
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.unhandled = 0
+        self._effects: list[Any] = []
+
+    def handle(self, message: Any, now: float) -> list[Any]:
+        """Process one message.
+
+        Args:
+            message: What arrived.
+            now: Monotonic seconds.
+
+        Returns:
+            The effects, in the order in which they are to be performed.
+        """
+        self.now = now
+        handler = self.table.get(type(message))
+        if handler is None:
+            self.unhandled += 1
+            return []
+        try:
+            handler(self, message)
+            return self._effects
+        finally:
+            self._effects = []
+
+    def do(self, effect: Any) -> None:
+        """Add an effect."""
+        self._effects.append(effect)
+
+    def tell(self, to: str, message: Any) -> None:
+        """Add the effect of sending a message to another actor."""
+        self._effects.append(Tell(to, message))
+
+    def emit(self, name: str, payload: Any) -> None:
+        """Add the effect of an event for the user."""
+        self._effects.append(Emit(name, payload))
+
+
+# -- shells -------------------------------------------------------------------------------------------
+
+
+def settle(future: Future[Any], result: Any) -> None:
+    """Settle a future that its owner may have cancelled meanwhile."""
+    try:
+        if isinstance(result, BaseException):
+            future.set_exception(result)
+        else:
+            future.set_result(result)
+    except InvalidStateError:
+        # Cancelled by the user; the cancellation itself has been reported.
+        pass
+
+
+class CoreActor(StrandActor):
+    """A pykka actor that feeds a core and performs what it decides.
+
+    Args:
+        strand: The session's strand.
+        name: The actor's address.
+        core: Its state and decisions.
+        emitter: Where events for the user go.
+    """
+
+    performers: ClassVar[dict[type, Callable[[Any, Any], None]]] = {}
+
+    def __init__(self, strand: Strand, name: str, core: Core, emitter: Emitter) -> None:
+        super().__init__(strand, name)
+        self.core = core
+        self.emitter = emitter
+        self._timers: dict[Hashable, Cancellable] = {}
+
+    def __init_subclass__(cls) -> None:
+        cls.performers = dict(cls.performers)
+
+    def on_receive(self, message: Any) -> None:
+        """Handle one message."""
+        if type(message) is _TimerDue:
+            # The timer may have been cancelled or set anew while its message waited.
+            if self._timers.get(message.key) is not message.timer:
+                return
+            del self._timers[message.key]
+            message = TimerFired(message.key)
+        performers = self.performers
+        for effect in self.core.handle(message, self.strand.runtime.now()):
+            performers[type(effect)](self, effect)
+
+    def on_stop(self) -> None:
+        """Forget the timers."""
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+
+    def _tell(self, effect: Tell) -> None:
+        self.strand.tell(effect.to, effect.message)
+
+    def _emit(self, effect: Emit) -> None:
+        self.emitter.emit(effect.name, effect.payload)
+
+    def _settle(self, effect: Settle) -> None:
+        settle(effect.future, effect.result)
+
+    def _put(self, effect: Put) -> None:
+        effect.stream.put(effect.item)
+
+    def _end(self, effect: End) -> None:
+        effect.stream.end()
+
+    def _arm(self, effect: Arm) -> None:
+        self._disarm(Disarm(effect.key))
+        due = _TimerDue(effect.key)
+        strand, name = self.strand, self.name
+        due.timer = self.strand.runtime.call_later(effect.delay, lambda: strand.tell(name, due))
+        self._timers[effect.key] = due.timer
+
+    def _disarm(self, effect: Disarm) -> None:
+        timer = self._timers.pop(effect.key, None)
+        if timer is not None:
+            timer.cancel()
+
+
+class _TimerDue:
+    __slots__ = ("key", "timer")
+
+    timer: Cancellable
+
+    def __init__(self, key: Hashable) -> None:
+        self.key = key
+
+
+CoreActor.performers.update(
+    {
+        Tell: CoreActor._tell,
+        Emit: CoreActor._emit,
+        Settle: CoreActor._settle,
+        Put: CoreActor._put,
+        End: CoreActor._end,
+        Arm: CoreActor._arm,
+        Disarm: CoreActor._disarm,
+    }
+)

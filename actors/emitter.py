@@ -1,0 +1,199 @@
+"""From the engine to the user's callbacks: in order, one at a time per session, on threads that may block."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from antiphon.actors.runtime import forbid_blocking
+from antiphon.actors.streams import StreamEnded
+
+if TYPE_CHECKING:
+    from antiphon.actors.runtime import Runtime
+
+logger = logging.getLogger("antiphon.callbacks")
+
+Callback = TypeVar("Callback", bound=Callable[..., Any])
+
+# How many calls one borrowed thread makes before it lets another session have it.
+CALLS_AT_ONCE = 100
+
+
+class EventStream:
+    """A blocking iterator over a session's events; ends when the session does.
+
+    When more than `maxsize` events wait, the oldest is dropped and counted in `dropped`.
+    """
+
+    def __init__(self, maxsize: int) -> None:
+        self._events: deque[tuple[str, Any]] = deque(maxlen=maxsize or None)
+        self._changed = threading.Condition()
+        self._closed = False
+        self.dropped = 0
+
+    def get(self, timeout: float | None = None) -> tuple[str, Any]:
+        """Take the next event, as (name, payload).
+
+        Args:
+            timeout: Seconds to wait; None waits until the session ends.
+
+        Raises:
+            TimeoutError: None came in time.
+            StreamEnded: The session has ended and all events were taken.
+            RealtimeError: Called on an engine thread.
+        """
+        with self._changed:
+            if not self._events and not self._closed:
+                forbid_blocking("EventStream.get")
+                if not self._changed.wait_for(lambda: bool(self._events) or self._closed, timeout):
+                    raise TimeoutError(f"no event came within {timeout:g} s")
+            if not self._events:
+                raise StreamEnded
+            return self._events.popleft()
+
+    def close(self) -> None:
+        """End the stream; what waits in it can still be taken."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def put(self, name: str, payload: Any) -> None:
+        """Append an event. For the engine."""
+        with self._changed:
+            if self._events.maxlen is not None and len(self._events) == self._events.maxlen:
+                self.dropped += 1
+            self._events.append((name, payload))
+            self._changed.notify()
+
+    def __iter__(self) -> Iterator[tuple[str, Any]]:
+        return self
+
+    def __next__(self) -> tuple[str, Any]:
+        try:
+            return self.get()
+        except StreamEnded:
+            raise StopIteration from None
+
+
+class Emitter:
+    """A session's subscriptions and its queue of calls to make.
+
+    Thread-safe. Calls run in order and one at a time, on threads of the engine's user pool; a slow one
+    delays only its own session, one that raises is logged.
+
+    Args:
+        runtime: Whose pool runs the callbacks.
+        names: The events that exist.
+    """
+
+    def __init__(self, runtime: Runtime, names: frozenset[str]) -> None:
+        self._runtime = runtime
+        self._names = names
+        # Replaced, never changed, so that emit needs no lock to read it.
+        self._callbacks: dict[str, tuple[tuple[Callable[..., Any], bool], ...]] = {}
+        self._streams: dict[str, tuple[EventStream, ...]] = {}
+        self._lock = threading.Lock()
+        self._calls: queue.SimpleQueue[Callable[[], Any]] = queue.SimpleQueue()
+        self._running = False
+        self._runner: int | None = None
+        self._idle = threading.Condition(self._lock)
+
+    # -- subscribing ---------------------------------------------------------------------------------
+
+    def on(self, name: str, callback: Callback, once: bool = False) -> Callback:
+        """Call `callback(payload)` at each event of this name (at the next one only, with `once`)."""
+        self._check(name)
+        with self._lock:
+            self._callbacks = {
+                **self._callbacks,
+                name: (*self._callbacks.get(name, ()), (callback, once)),
+            }
+        return callback
+
+    def off(self, name: str, callback: Callable[..., Any]) -> None:
+        """Stop calling `callback`; nothing if it wasn't subscribed."""
+        self._check(name)
+        with self._lock:
+            kept = tuple(entry for entry in self._callbacks.get(name, ()) if entry[0] != callback)
+            self._callbacks = {**self._callbacks, name: kept}
+
+    def stream(self, names: tuple[str, ...], maxsize: int) -> EventStream:
+        """A blocking iterator over the events of these names; of all names when none is given."""
+        for name in names:
+            self._check(name)
+        stream = EventStream(maxsize)
+        with self._lock:
+            self._streams = dict(self._streams)
+            for name in names or self._names:
+                self._streams[name] = (*self._streams.get(name, ()), stream)
+        return stream
+
+    def wants(self, name: str) -> bool:
+        """Whether anybody listens to this event."""
+        return bool(self._callbacks.get(name) or self._streams.get(name))
+
+    def _check(self, name: str) -> None:
+        if name not in self._names:
+            known = ", ".join(sorted(self._names))
+            raise ValueError(f"a session has no event {name!r}; its events are {known}")
+
+    # -- emitting ------------------------------------------------------------------------------------
+
+    def emit(self, name: str, payload: Any) -> None:
+        """Queue the calls for an event; returns at once."""
+        for stream in self._streams.get(name, ()):
+            stream.put(name, payload)
+        for callback, once in self._callbacks.get(name, ()):
+            if once:
+                self.off(name, callback)
+            self.run(lambda callback=callback: callback(payload))  # type: ignore[misc]
+
+    def run(self, call: Callable[[], Any]) -> None:
+        """Queue a call behind the events that were emitted before."""
+        with self._lock:
+            self._calls.put(call)
+            if self._running:
+                return
+            self._running = True
+        self._runtime.run_user_code(self._run_calls)
+
+    def close(self) -> None:
+        """End the event streams; calls that are queued still run."""
+        with self._lock:
+            streams = {stream for group in self._streams.values() for stream in group}
+            self._streams = {}
+        for stream in streams:
+            stream.close()
+
+    def flush(self, timeout: float) -> bool:
+        """Wait until all queued calls have run; True at once from within one of them."""
+        if self._runner == threading.get_ident():
+            return True
+        deadline = time.monotonic() + timeout
+        with self._lock:
+            return self._idle.wait_for(lambda: not self._running, max(0.0, deadline - time.monotonic()))
+
+    def _run_calls(self) -> None:
+        self._runner = threading.get_ident()
+        try:
+            for _ in range(CALLS_AT_ONCE):
+                with self._lock:
+                    if self._calls.empty():
+                        self._running = False
+                        self._idle.notify_all()
+                        return
+                    call = self._calls.get_nowait()
+                try:
+                    call()
+                except BaseException:
+                    # SystemExit from a callback must not end the pool's thread, nor the session.
+                    logger.exception("a callback raised")
+                del call
+        finally:
+            self._runner = None
+        self._runtime.run_user_code(self._run_calls)

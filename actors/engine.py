@@ -1,0 +1,196 @@
+"""The engine: the io thread, the workers and the pools that all sessions of a process share."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, ClassVar
+
+from antiphon.actors.errors import RealtimeError
+from antiphon.actors.io_loop import IoLoop, Timer
+from antiphon.actors.pool import BlockingPool
+from antiphon.actors.runtime import mark_engine_thread
+
+if TYPE_CHECKING:
+    from antiphon.actors.strand import Strand
+    from antiphon.actors.transport import Connector
+
+# More would only take the GIL from each other.
+WORKERS = 2
+POOL_LIMIT = 64
+
+
+class _Threads:
+    """The threads of one period of activity, from the first session to the end of the last."""
+
+    def __init__(self, workers: int) -> None:
+        self.runnable: queue.SimpleQueue[Strand | None] = queue.SimpleQueue()
+        self.io = IoLoop("antiphon-io-0")
+        self.workers = [
+            threading.Thread(target=self._work, name=f"antiphon-worker-{n}", daemon=True)
+            for n in range(workers)
+        ]
+        self.io.start()
+        for worker in self.workers:
+            worker.start()
+
+    def stop(self) -> None:
+        self.io.stop()
+        for _ in self.workers:
+            self.runnable.put(None)
+
+    def join(self, timeout: float) -> bool:
+        deadline = time.monotonic() + timeout
+        for thread in (self.io.thread, *self.workers):
+            if thread is not threading.current_thread():
+                thread.join(max(0.0, deadline - time.monotonic()))
+        return not any(thread.is_alive() for thread in (self.io.thread, *self.workers))
+
+    def _work(self) -> None:
+        mark_engine_thread()
+        while (strand := self.runnable.get()) is not None:
+            strand.run()
+
+
+class Engine:
+    """Threads, timers and sockets for any number of sessions.
+
+    One engine serves a whole process well; models share `Engine.default()` unless they are given
+    another. Threads exist only while a session lives. Thread-safe.
+
+    Args:
+        workers: Threads on which sessions run; at least 1. Python code runs on one core at a time, so
+            more than 2 seldom help.
+
+    Raises:
+        ValueError: `workers` is below 1.
+    """
+
+    _default: ClassVar[Engine | None] = None
+    _default_lock: ClassVar[threading.Lock] = threading.Lock()
+
+    def __init__(self, *, workers: int = WORKERS) -> None:
+        if workers < 1:
+            raise ValueError(f"workers must be at least 1, not {workers}")
+        self._worker_count = workers
+        self._lock = threading.Lock()
+        self._threads: _Threads | None = None
+        self._sessions = 0
+        self._closed = False
+        self._user_pool = BlockingPool("antiphon-user", POOL_LIMIT)
+        self._dial_pool = BlockingPool("antiphon-dial", POOL_LIMIT)
+        # Here, not at the top: websocket-client takes 30 ms to import and is only needed from now on.
+        from antiphon.actors.transport import WebSocketConnector
+
+        self.connector: Connector = WebSocketConnector(self)
+
+    @classmethod
+    def default(cls) -> Engine:
+        """The engine that models share when they are given none; made on first use."""
+        with cls._default_lock:
+            if cls._default is None:
+                cls._default = cls()
+            return cls._default
+
+    @property
+    def sessions(self) -> int:
+        """How many sessions are alive."""
+        return self._sessions
+
+    def close(self, timeout: float = 5.0) -> bool:
+        """Refuse new sessions and stop the threads; sessions that still live stop where they are.
+
+        Args:
+            timeout: Seconds to wait for the threads to end.
+
+        Returns:
+            Whether all threads have ended.
+        """
+        with self._lock:
+            self._closed = True
+            threads, self._threads = self._threads, None
+        if threads is not None:
+            threads.stop()
+        return self.join(timeout) and (threads is None or threads.join(timeout))
+
+    def join(self, timeout: float) -> bool:
+        """Wait up to `timeout` seconds for the threads of an idle engine to end."""
+        deadline = time.monotonic() + timeout
+        ended = self._user_pool.join(timeout)
+        return self._dial_pool.join(max(0.0, deadline - time.monotonic())) and ended
+
+    # -- one session's life, as the supervisor reports it ----------------------------------------------
+
+    def acquire(self) -> None:
+        """Count a session in; starts the threads for the first one.
+
+        Raises:
+            RealtimeError: The engine was closed.
+        """
+        with self._lock:
+            if self._closed:
+                raise RealtimeError("this engine is closed; make a new one, or use Engine.default()")
+            self._sessions += 1
+            if self._threads is None:
+                self._threads = _Threads(self._worker_count)
+
+    def release(self) -> None:
+        """Count a session out; stops the threads after the last one."""
+        with self._lock:
+            self._sessions -= 1
+            if self._sessions > 0 or self._threads is None:
+                return
+            threads, self._threads = self._threads, None
+        threads.stop()
+
+    # -- Runtime ------------------------------------------------------------------------------------
+
+    def now(self) -> float:
+        """Monotonic time in seconds."""
+        return time.monotonic()
+
+    def schedule(self, strand: Strand) -> None:
+        """Queue a strand for a worker."""
+        threads = self._threads
+        if threads is not None:
+            threads.runnable.put(strand)
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
+        """Call `callback` on the io thread in `delay` seconds."""
+        threads = self._threads
+        if threads is None:
+            return Timer(callback)
+        return threads.io.call_later(delay, callback)
+
+    def run_user_code(self, work: Callable[[], None]) -> None:
+        """Run a user's callback on a thread that may block."""
+        self._user_pool.run(work)
+
+    def run_handshake(self, work: Callable[[], None]) -> None:
+        """Run a handshake on a thread that may block."""
+        self._dial_pool.run(work)
+
+    @property
+    def io(self) -> IoLoop:
+        """The io thread's loop.
+
+        Raises:
+            RealtimeError: No session is alive, so there is no io thread.
+        """
+        threads = self._threads
+        if threads is None:
+            raise RealtimeError("the engine is not running")
+        return threads.io
+
+
+def _forget_default_engine() -> None:
+    # After a fork the child has the parent's engine but none of its threads.
+    Engine._default = None
+    Engine._default_lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_default_engine)

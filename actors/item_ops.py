@@ -1,0 +1,100 @@
+"""Changes to the server's conversation that are under way, and those who wait for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+import antiphon.protocol as p
+import msgspec
+from msgspec import UNSET
+
+ItemEvent = p.ConversationItemCreate | p.ConversationItemDelete
+
+
+class ChatCtxReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a chat context's changes.
+
+    Attributes:
+        created: Ids that the server has now, duplicates included.
+        deleted: Ids that it no longer has.
+        rejected: The server's message for each id that it refused.
+    """
+
+    created: list[str] = []
+    deleted: list[str] = []
+    rejected: dict[str, str] = {}
+
+
+@dataclass(eq=False)
+class Waiter:
+    """One `update_chat_ctx` and the changes that it waits for."""
+
+    future: Future[ChatCtxReport]
+    timeout: float
+    created: list[str] = field(default_factory=list)
+    deleted: list[str] = field(default_factory=list)
+    rejected: dict[str, str] = field(default_factory=dict)
+    outstanding: int = 0
+
+    def report(self) -> ChatCtxReport:
+        """What has become of it so far."""
+        return ChatCtxReport(created=self.created, deleted=self.deleted, rejected=self.rejected)
+
+
+@dataclass(eq=False)
+class Op:
+    """One change: sent, or about to be.
+
+    Attributes:
+        event: What is sent.
+        waiter: Who waits for it; None for changes that nobody waits for.
+        written: Whether the socket has taken it.
+    """
+
+    event: ItemEvent
+    waiter: Waiter | None = None
+    written: bool = False
+
+    @property
+    def item_id(self) -> str:
+        """The item that it is about."""
+        return self.event.item.id if isinstance(self.event, p.ConversationItemCreate) else self.event.item_id
+
+
+class PendingOps:
+    """Changes that the server has not acknowledged, in the order in which they were made."""
+
+    def __init__(self) -> None:
+        self._ops: dict[str, Op] = {}
+
+    def __len__(self) -> int:
+        return len(self._ops)
+
+    def __iter__(self) -> Iterator[Op]:
+        return iter(list(self._ops.values()))
+
+    def add(self, op: Op) -> None:
+        """Remember a change; its event must have an id."""
+        assert isinstance(op.event.event_id, str)
+        self._ops[op.event.event_id] = op
+        if op.waiter is not None:
+            op.waiter.outstanding += 1
+
+    def by_event_id(self, event_id: str | None | object) -> Op | None:
+        """The change that was sent under this event id."""
+        return self._ops.get(event_id) if isinstance(event_id, str) else None
+
+    def discard(self, op: Op) -> None:
+        """Forget a change."""
+        assert op.event.event_id is not UNSET
+        self._ops.pop(str(op.event.event_id), None)
+
+    def acknowledged(self, kind: type[ItemEvent], item_id: str) -> Op | None:
+        """Take out the oldest change of this kind to this item."""
+        for op in self._ops.values():
+            if type(op.event) is kind and op.item_id == item_id:
+                self.discard(op)
+                return op
+        return None

@@ -1,0 +1,126 @@
+"""The one queue through which everything of a session leaves, in the order in which the calls were made."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import pybase64
+from antiphon.protocol import (
+    ConversationItemCreate,
+    ConversationItemDelete,
+    encode_client_event,
+)
+
+from antiphon.actors.config import Dialect
+from antiphon.actors.messages import AudioChunk
+
+# Events whose acknowledgement is awaited, and that are sent again if it doesn't come before a drop.
+ITEM_EVENTS = (ConversationItemCreate, ConversationItemDelete)
+
+Entry = AudioChunk | Any
+
+# The JSON around the audio never changes, and base64 needs no escaping: no encoder has to look at it.
+_APPEND_HEAD = b'{"type":"input_audio_buffer.append","audio":"'
+_APPEND_TAIL = b'"}'
+
+
+def encode_entry(entry: Entry, dialect: Dialect) -> bytes:
+    """The frame's text for an entry of the queue: an event struct, a dict, or an `AudioChunk`."""
+    if type(entry) is AudioChunk:
+        return b"".join((_APPEND_HEAD, pybase64.b64encode(entry.data), _APPEND_TAIL))
+    return encode_client_event(entry, dialect)
+
+
+class OutgoingQueue:
+    """Frames waiting for the socket: a replay in front, then everything else in call order.
+
+    Audio that can't be sent is a ring: beyond `audio_limit_ms` the oldest audio is dropped, and counted.
+
+    Args:
+        audio_limit_ms: Milliseconds of audio to hold.
+    """
+
+    def __init__(self, audio_limit_ms: float) -> None:
+        self._audio_limit_ms = audio_limit_ms
+        self._replay: deque[Entry] = deque()
+        self._waiting: deque[Entry] = deque()
+        # The frame of which the socket took only a part, and whether it belongs to the replay.
+        self._partial: tuple[Entry, bool] | None = None
+        self._audio_ms = 0.0
+
+    def __len__(self) -> int:
+        return len(self._replay) + len(self._waiting) + (self._partial is not None)
+
+    def push(self, entry: Entry) -> float:
+        """Append an entry.
+
+        Returns:
+            Milliseconds of audio that had to be dropped for it.
+        """
+        self._waiting.append(entry)
+        if type(entry) is not AudioChunk:
+            return 0.0
+        self._audio_ms += entry.ms
+        return self._drop_oldest_audio() if self._audio_ms > self._audio_limit_ms else 0.0
+
+    def begin_replay(self, entries: list[Entry]) -> None:
+        """Put these in front of everything that waits."""
+        self._replay.extend(entries)
+
+    def next(self) -> Entry | None:
+        """Take the next entry to write; None when there is none or the socket is still busy with one."""
+        if self._partial is not None:
+            return None
+        if self._replay:
+            return self._replay.popleft()
+        if not self._waiting:
+            return None
+        entry = self._waiting.popleft()
+        if type(entry) is AudioChunk:
+            self._audio_ms -= entry.ms
+        return entry
+
+    def hold(self, entry: Entry, replayed: bool) -> None:
+        """The socket took only a part of this entry; nothing follows until `drained`."""
+        self._partial = (entry, replayed)
+
+    @property
+    def replaying(self) -> bool:
+        """Whether the next entry belongs to the replay."""
+        return bool(self._replay)
+
+    def drained(self) -> Entry | None:
+        """The socket has taken the rest: the entry that is now written."""
+        held, self._partial = self._partial, None
+        return None if held is None else held[0]
+
+    def connection_lost(self) -> None:
+        """Forget the replay, and keep for the next connection what was written only in part."""
+        self._replay.clear()
+        held, self._partial = self._partial, None
+        if held is not None and not held[1]:
+            entry = held[0]
+            self._waiting.appendleft(entry)
+            if type(entry) is AudioChunk:
+                self._audio_ms += entry.ms
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._replay.clear()
+        self._waiting.clear()
+        self._partial = None
+        self._audio_ms = 0.0
+
+    def _drop_oldest_audio(self) -> float:
+        dropped = 0.0
+        kept: deque[Entry] = deque()
+        while self._audio_ms > self._audio_limit_ms and self._waiting:
+            entry = self._waiting.popleft()
+            if type(entry) is AudioChunk:
+                self._audio_ms -= entry.ms
+                dropped += entry.ms
+            else:
+                kept.append(entry)
+        self._waiting.extendleft(reversed(kept))
+        return dropped

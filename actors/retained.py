@@ -1,0 +1,109 @@
+"""Input audio that was sent and that a new server would have to hear again."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import antiphon.protocol as p
+
+from antiphon.actors.messages import AudioChunk
+
+# Speech is reported some time after it began: so much more than the padding is kept while nobody speaks.
+DETECTION_MS = 1000.0
+
+
+class RetainedAudio:
+    """What was sent on this connection and not yet committed by the server, oldest first.
+
+    With turn detection off that is everything since the last commit that the server confirmed, with the
+    commits that it has not confirmed in their places. With it on, it is what was said since the speech in
+    progress began, or, while nobody speaks, as much as the server may still count as speech.
+
+    Args:
+        limit_ms: Milliseconds to hold at most.
+    """
+
+    def __init__(self, limit_ms: float) -> None:
+        self._limit_ms = limit_ms
+        # Each chunk with the place of its end on the server's clock of input audio, commits as None.
+        self._entries: deque[tuple[AudioChunk | None, float]] = deque()
+        self._held_ms = 0.0
+        self._clock_ms = 0.0
+        self._speech_start_ms: float | None = None
+        self._idle_ms: float | None = None
+
+    @property
+    def held_ms(self) -> float:
+        """Milliseconds of audio held."""
+        return self._held_ms
+
+    def detect_turns(self, prefix_padding_ms: float | None) -> None:
+        """The server detects turns, with so much padding; None: it doesn't."""
+        self._idle_ms = None if prefix_padding_ms is None else prefix_padding_ms + DETECTION_MS
+        if self._idle_ms is None:
+            self._speech_start_ms = None
+        self._trim()
+
+    def written(self, chunk: AudioChunk) -> None:
+        """A chunk was sent."""
+        self._clock_ms += chunk.ms
+        self._held_ms += chunk.ms
+        self._entries.append((chunk, self._clock_ms))
+        self._trim()
+
+    def commit_written(self) -> None:
+        """A commit was sent."""
+        self._entries.append((None, self._clock_ms))
+
+    def clear_written(self) -> None:
+        """A clear was sent: what the server would have cleared is forgotten."""
+        while self._entries and self._entries[-1][0] is not None:
+            self._drop(self._entries.pop())
+        self._speech_start_ms = None
+
+    def speech_started(self, audio_start_ms: float) -> None:
+        """The server heard speech, from here on (its padding is counted in)."""
+        self._speech_start_ms = audio_start_ms
+
+    def committed(self) -> None:
+        """The server committed: by our commit if one is open, else by its own turn detection."""
+        if any(chunk is None for chunk, _ in self._entries):
+            while self._drop(self._entries.popleft()):
+                pass
+        self._speech_start_ms = None
+        self._trim()
+
+    def take_for_replay(self) -> list[Any]:
+        """What a new connection has to hear, in order; its clock starts afresh.
+
+        The chunks are counted again as they are written to the new connection.
+        """
+        entries = [
+            chunk or p.InputAudioBufferCommit()
+            for chunk, end_ms in self._entries
+            if chunk is None or self._is_wanted(end_ms)
+        ]
+        self._entries.clear()
+        self._held_ms = self._clock_ms = 0.0
+        self._speech_start_ms = None
+        return entries
+
+    def _is_wanted(self, end_ms: float) -> bool:
+        if self._idle_ms is None:
+            return True
+        return self._speech_start_ms is not None and end_ms > self._speech_start_ms
+
+    def _trim(self) -> None:
+        limit = self._limit_ms
+        if self._idle_ms is not None and self._speech_start_ms is None:
+            limit = min(limit, self._idle_ms)
+        while self._held_ms > limit and self._entries:
+            self._drop(self._entries.popleft())
+
+    def _drop(self, entry: tuple[AudioChunk | None, float]) -> bool:
+        """Count an entry out; False for a commit."""
+        if entry[0] is None:
+            return False
+        self._held_ms -= entry[0].ms
+        return True

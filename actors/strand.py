@@ -1,0 +1,214 @@
+"""A session as one scheduling unit: its actors' inboxes are views of one first-in-first-out queue.
+
+One worker at a time drains a strand, so no two actors of a session run at once and calls take effect in
+the order in which they were made. What a handler sends to another actor of the same session is delivered
+before the next message from outside, so that a call with all its consequences is one step: two calls can't
+overtake each other however many actors each passes through.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+import pykka
+from pykka import ActorRegistry
+from pykka._envelope import Envelope
+from pykka.messages import _ActorStop
+
+if TYPE_CHECKING:
+    from antiphon.actors.runtime import Runtime
+
+logger = logging.getLogger("antiphon.strand")
+
+# A flooding session gives way to the others after this many messages.
+BATCH = 64
+
+FailureHook = Callable[[str, Any, BaseException], None]
+
+
+class Strand:
+    """The mail of one session and the right to process it.
+
+    `post*` may be called from any thread; everything else belongs to the worker that runs the strand.
+
+    Args:
+        runtime: Where the strand gets itself scheduled.
+        name: For logs and thread names.
+    """
+
+    def __init__(self, runtime: Runtime, name: str) -> None:
+        self.runtime = runtime
+        self.name = name
+        self._actors: dict[str, StrandActor] = {}
+        self._mail: deque[tuple[str, Envelope[Any]]] = deque()
+        self._urgent: deque[tuple[str, Envelope[Any]]] = deque()
+        # Written and read only by the thread that runs the strand.
+        self._cascade: deque[tuple[str, Envelope[Any]]] = deque()
+        self._lock = threading.Lock()
+        self._scheduled = False
+        self._runner: int | None = None
+        self.on_failure: FailureHook | None = None
+
+    # -- addressing: actors are known by name, because a pykka ref dies with its actor ---------------
+
+    def attach(self, actor: StrandActor) -> None:
+        """Deliver what is sent to `actor.name` to this actor from now on."""
+        self._actors[actor.name] = actor
+
+    def detach(self, name: str) -> None:
+        """Drop what is sent to `name` from now on."""
+        self._actors.pop(name, None)
+
+    def __len__(self) -> int:
+        return len(self._mail) + len(self._urgent)
+
+    # -- sending ---------------------------------------------------------------------------------
+
+    def tell(self, to: str, message: Any) -> None:
+        """Send a message to the actor called `to`."""
+        self.put(to, Envelope(message))
+
+    def put(self, to: str, envelope: Envelope[Any]) -> None:
+        """Queue an envelope; from inside the strand it joins the current step."""
+        if self._runner == threading.get_ident():
+            self._cascade.append((to, envelope))
+            return
+        with self._lock:
+            self._mail.append((to, envelope))
+            if self._scheduled:
+                return
+            self._scheduled = True
+        self.runtime.schedule(self)
+
+    def tell_all(self, to: str, messages: Iterable[Any]) -> None:
+        """Send several messages with one wake-up; not for use from inside the strand."""
+        with self._lock:
+            self._mail.extend((to, Envelope(message)) for message in messages)
+            if self._scheduled or not self._mail:
+                return
+            self._scheduled = True
+        self.runtime.schedule(self)
+
+    def tell_urgently(self, to: str, message: Any) -> None:
+        """Send a message that is served before all queued mail."""
+        with self._lock:
+            self._urgent.append((to, Envelope(message)))
+            if self._scheduled:
+                return
+            self._scheduled = True
+        self.runtime.schedule(self)
+
+    # -- running -----------------------------------------------------------------------------------
+
+    def run(self, limit: int = BATCH) -> None:
+        """Process up to `limit` messages, then give way. Called by one worker at a time."""
+        self._runner = threading.get_ident()
+        try:
+            while limit > 0 and self.step():
+                limit -= 1
+        finally:
+            self._runner = None
+        with self._lock:
+            if not self._mail and not self._urgent:
+                self._scheduled = False
+                return
+        self.runtime.schedule(self)
+
+    def step(self) -> bool:
+        """Process one message and all that follows from it; False when there was none."""
+        if self._urgent:
+            item = self._urgent.popleft()
+        elif self._mail:
+            item = self._mail.popleft()
+        else:
+            return False
+        self._deliver(*item)
+        cascade = self._cascade
+        while cascade:
+            self._deliver(*cascade.popleft())
+        return True
+
+    def _deliver(self, to: str, envelope: Envelope[Any]) -> None:
+        actor = self._actors.get(to)
+        if actor is None:
+            if envelope.reply_to is not None:
+                envelope.reply_to.set_exception(
+                    (pykka.ActorDeadError, pykka.ActorDeadError(f"{to} of {self.name} has stopped"), None)
+                )
+            return
+        try:
+            response = actor.receive(envelope.message)
+        except Exception as error:
+            if envelope.reply_to is not None:
+                envelope.reply_to.set_exception()
+                return
+            if self.on_failure is None:
+                logger.exception("%s failed in %s", to, self.name)
+                return
+            self.on_failure(to, envelope.message, error)
+            return
+        if envelope.reply_to is not None:
+            envelope.reply_to.set(response)
+
+
+class _Inbox:
+    """What pykka sees as an actor's inbox: a view of the strand's queue."""
+
+    def __init__(self, strand: Strand, name: str) -> None:
+        self._strand = strand
+        self._name = name
+
+    def put(self, envelope: Envelope[Any], /) -> None:
+        self._strand.put(self._name, envelope)
+
+    def get(self) -> Envelope[Any]:
+        raise RuntimeError("a strand delivers mail; nobody takes it out of an inbox")
+
+    def empty(self) -> bool:
+        return True
+
+
+class StrandActor(pykka.Actor):
+    """A pykka actor that runs on a strand instead of a thread of its own.
+
+    Args:
+        strand: The session that it belongs to.
+        name: Its address on the strand.
+    """
+
+    def __init__(self, strand: Strand, name: str) -> None:
+        self.strand = strand
+        self.name = name
+        super().__init__()
+
+    # pykka declares this a static method; an inbox that is a view needs to know of what.
+    def _create_actor_inbox(self) -> _Inbox:  # type: ignore[override]
+        return _Inbox(self.strand, self.name)
+
+    @staticmethod
+    def _create_future() -> pykka.Future[Any]:
+        return pykka.ThreadingFuture()
+
+    def _start_actor_loop(self) -> None:
+        self.strand.attach(self)
+        self.on_start()
+
+    def receive(self, message: Any) -> Any:
+        """Handle one message; exceptions are the strand's business."""
+        return self._handle_receive(message)
+
+    def _stop(self) -> None:
+        self.strand.detach(self.name)
+        if not self.actor_stopped.is_set():
+            ActorRegistry.unregister(self.actor_ref)
+            self.actor_stopped.set()
+            self.on_stop()
+
+
+def stop_message() -> Any:
+    """The message at which a pykka actor stops."""
+    return _ActorStop()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import antiphon.protocol as p
 import numpy as np
 
+import antiphon.protocol as p
 from antiphon.actors import messages as m
 from antiphon.actors.audio import WireAudio, codec_for
 from antiphon.actors.config import SessionOptions, SessionSpec

@@ -7,14 +7,13 @@ from collections import deque
 from concurrent.futures import Future
 from typing import Any
 
-import antiphon.protocol as p
 from msgspec import UNSET, UnsetType
 
+import antiphon.protocol as p
 from antiphon.actors import ids
 from antiphon.actors import messages as m
 from antiphon.actors.chat import ChatContext, ChatMessage, Entry, Inserted, Mirror, copy_item, diff, to_item
 from antiphon.actors.config import SessionOptions, SessionSpec
-from antiphon.actors.failures import model_error, server_error
 from antiphon.actors.core import Arm, Core, Disarm, Settle, TimerFired, handles
 from antiphon.actors.errors import RealtimeError
 from antiphon.actors.events import (
@@ -25,6 +24,7 @@ from antiphon.actors.events import (
     RealtimeModelError,
     RemoteItemAddedEvent,
 )
+from antiphon.actors.failures import model_error, server_error
 from antiphon.actors.item_ops import Op, PendingOps, Waiter
 from antiphon.actors.replay import Replay, plan_replay
 from antiphon.actors.transcripts import Transcripts, confidence, transcription_metrics
@@ -59,6 +59,8 @@ class ChatCtxCore(Core):
         self._replay: Replay | None = None
         self._transcripts = Transcripts()
         self._turn_started: dict[str, float] = {}
+        # Items of responses, announced here before the server adds them to the conversation.
+        self._generating: set[str] = set()
         # Truncations on their way: the milliseconds, and the words that were heard if the app knows.
         self._cuts: dict[str, tuple[int, str | None]] = {}
         self._connected = False
@@ -92,7 +94,7 @@ class ChatCtxCore(Core):
             )
 
     def _insert(
-        self, previous: str | None | UnsetType, item: p.Item, announced_as: type | None = None
+        self, previous: str | UnsetType | None, item: p.Item, announced_as: type | None = None
     ) -> Entry | None:
         item_id = item.id
         outcome = self.mirror.insert(previous, item)
@@ -126,9 +128,10 @@ class ChatCtxCore(Core):
     @handles(m.ItemGenerating)
     def item_generating(self, message: m.ItemGenerating) -> None:
         """While an item is being made, edits leave it alone."""
-        entry = self.mirror.get(message.item_id)
-        if entry is not None:
-            entry.in_progress = message.active
+        if message.active:
+            self._generating.add(message.item_id)
+        else:
+            self._generating.discard(message.item_id)
 
     @handles(m.ItemAudioReceived)
     def item_audio_received(self, message: m.ItemAudioReceived) -> None:
@@ -148,7 +151,6 @@ class ChatCtxCore(Core):
             entry = self._insert(UNSET, item)
             if entry is None:
                 return
-        entry.in_progress = False
         if message.text:
             self.mirror.replace_content(message.item_id, [message.text])
 
@@ -255,7 +257,8 @@ class ChatCtxCore(Core):
             self.do(Arm("update", update.timeout))
 
     def _send_changes(self, context: ChatContext, waiter: Waiter | None) -> None:
-        plan = diff(self.mirror.order(), context.items, protected=self.mirror.protected(self.now))
+        protected = self.mirror.protected(self.now) | self._generating
+        plan = diff(self.mirror.order(), context.items, protected=protected)
         for item_id in plan.removals:
             self._send_delete(item_id, waiter)
         for previous, item in plan.creations:
@@ -392,6 +395,7 @@ class ChatCtxCore(Core):
         """Partial transcripts will not be finished; a replay under way has failed."""
         self._replay = None
         self._transcripts.clear()
+        self._generating.clear()
         self._turn_started.clear()
         self.do(Disarm("replay"))
         self._connected = False
@@ -399,7 +403,6 @@ class ChatCtxCore(Core):
             self.mirror.truncate(item_id, end_ms, transcript)
         self._cuts.clear()
         for entry in self.mirror:
-            entry.in_progress = False
             entry.transcribing_until = None
 
     @handles(m.ReplayWanted)
@@ -463,13 +466,12 @@ class ChatCtxCore(Core):
         self.do(Settle(self._final, self.mirror.chat_ctx()))
 
     def _awaits_transcript(self, entry: Entry) -> bool:
-        spoken = isinstance(entry.chat, ChatMessage) and entry.chat.role == "user" and entry.has_audio
-        return spoken and entry.chat.is_empty and self.options.input_audio_transcription is not None
+        chat = entry.chat
+        unheard = isinstance(chat, ChatMessage) and chat.role == "user" and chat.is_empty
+        return unheard and entry.has_audio and self.options.input_audio_transcription is not None
 
 
 def _audio_index(entry: Entry) -> int:
     """The place of a message's audio part; 0 while it is not known."""
     parts = entry.item.content if isinstance(entry.item, p.MessageItem) else []
     return next((index for index, part in enumerate(parts) if "audio" in part.type), 0)
-
-

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import msgspec
+from msgspec import UnsetType
+
 from antiphon.protocol import (
     NOT_GIVEN,
     AudioConfig,
@@ -26,7 +28,6 @@ from antiphon.protocol import (
     ToolChoiceMcp,
     Tracing,
 )
-from msgspec import UnsetType
 
 TurnDetection = ServerVad | SemanticVad
 ToolChoice = str | ToolChoiceFunction | ToolChoiceMcp
@@ -250,8 +251,6 @@ def tools_update(model: str, tools: list[ToolDef]) -> RealtimeSessionConfig:
 def instructions_update(instructions: str) -> RealtimeSessionConfig:
     """The session's instructions."""
     return RealtimeSessionConfig(instructions=instructions)
-
-
 
 
 def _unless_none(value: Any) -> Any:

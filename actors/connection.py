@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from antiphon.protocol import ga_type
 
 from antiphon.actors import messages as m
 from antiphon.actors.connection_core import (
@@ -15,14 +15,17 @@ from antiphon.actors.connection_core import (
     Flush,
     OpenSocket,
     ReleaseSocket,
+    ReportState,
     SayGoodbye,
     SendPing,
+    State,
 )
 from antiphon.actors.core import CoreActor
 from antiphon.actors.emitter import Emitter
 from antiphon.actors.outgoing import encode_entry
 from antiphon.actors.strand import Strand
 from antiphon.actors.transport import Dial, DialSpec, HandshakeError, Transport
+from antiphon.protocol import ga_type
 
 logger = logging.getLogger("antiphon.connection")
 
@@ -67,12 +70,20 @@ class ConnectionActor(CoreActor):
         strand: The session's strand.
         core: Decisions.
         emitter: Where events for the user go.
+        on_state: Called with the connection's new state, and with why a session ended.
     """
 
     core: ConnectionCore
 
-    def __init__(self, strand: Strand, core: ConnectionCore, emitter: Emitter) -> None:
+    def __init__(
+        self,
+        strand: Strand,
+        core: ConnectionCore,
+        emitter: Emitter,
+        on_state: Callable[[State, str], None],
+    ) -> None:
         super().__init__(strand, m.CONNECTION, core, emitter)
+        self._on_state = on_state
         self._dial: Dial | None = None
         self._transport: Transport | None = None
 
@@ -82,6 +93,13 @@ class ConnectionActor(CoreActor):
             message.transport.abort()
             return
         super().on_receive(message)
+
+    def take_over(self, predecessor: CoreActor) -> None:
+        """Continue for a predecessor that failed: its socket goes on too."""
+        super().take_over(predecessor)
+        assert isinstance(predecessor, ConnectionActor)
+        self._dial, predecessor._dial = predecessor._dial, None
+        self._transport, predecessor._transport = predecessor._transport, None
 
     def on_stop(self) -> None:
         """Let go of the socket."""
@@ -119,6 +137,9 @@ class ConnectionActor(CoreActor):
     def _say_goodbye(self, effect: SayGoodbye) -> None:
         if self._transport is not None:
             self._transport.close(effect.code)
+
+    def _report_state(self, effect: ReportState) -> None:
+        self._on_state(effect.state, effect.reason)
 
     def _send_ping(self, _: SendPing) -> None:
         if self._transport is not None:
@@ -160,6 +181,7 @@ ConnectionActor.performers.update(
         OpenSocket: ConnectionActor._open_socket,
         AdoptSocket: ConnectionActor._adopt_socket,
         ReleaseSocket: ConnectionActor._release_socket,
+        ReportState: ConnectionActor._report_state,
         SayGoodbye: ConnectionActor._say_goodbye,
         SendPing: ConnectionActor._send_ping,
         Flush: ConnectionActor._flush,

@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable
 from typing import Any, Literal
 
-import antiphon.protocol as p
 import msgspec
 
+import antiphon.protocol as p
 from antiphon.actors import config, ids
 from antiphon.actors import messages as m
 from antiphon.actors.config import SessionOptions, SessionSpec
@@ -82,6 +82,13 @@ class SendPing(msgspec.Struct, frozen=True):
     """Send a ping."""
 
 
+class ReportState(msgspec.Struct, frozen=True):
+    """The connection's state is this now; `reason` says why a session ended."""
+
+    state: State
+    reason: str
+
+
 class Flush(msgspec.Struct, frozen=True):
     """Write what the queue holds, as far as the socket takes it."""
 
@@ -125,6 +132,7 @@ class ConnectionCore(Core):
         self._lost_at = 0.0
         self._lost_reason = ""
         self._planned: str | None = None
+        self._end_reason = "session closed"
         self._closing = False
         self._said_goodbye = False
         self._dropped_ms = 0.0
@@ -275,12 +283,18 @@ class ConnectionCore(Core):
             else self.spec.conn_options.retry_interval * self._jitter()
         )
         self._retries += 1
-        logger.warning("%s; trying again in %.1f s (%d of %d)", error, delay, self._retries,
-                       self.spec.conn_options.max_retry)
+        logger.warning(
+            "%s; trying again in %.1f s (%d of %d)",
+            error,
+            delay,
+            self._retries,
+            self.spec.conn_options.max_retry,
+        )
         self.do(Arm("retry", delay))
 
     def _collapse(self, error: APIError) -> None:
         """End the session for a reason that no attempt can mend."""
+        self._end_reason = error.message
         self._emit_error(error, recoverable=False)
         self._settle_everything(error.message)
         self._finish()
@@ -564,6 +578,7 @@ class ConnectionCore(Core):
         if new is None:
             return
         old, self.state = self.state, new
+        self.do(ReportState(new, self._end_reason))
         self.emit("state_changed", StateChanged(old=old, new=new))
 
     def _emit_error(self, error: Exception, recoverable: bool) -> None:
@@ -581,8 +596,6 @@ class ConnectionCore(Core):
             duration=0.0,
             cancelled=False,
             label=self.spec.label,
-            metadata=MetricsMetadata(
-                model_name=self.spec.model_name, model_provider=self.spec.provider
-            ),
+            metadata=MetricsMetadata(model_name=self.spec.model_name, model_provider=self.spec.provider),
             acquire_time=seconds,
         )

@@ -194,6 +194,10 @@ class CoreActor(StrandActor):
         for effect in self.core.handle(message, self.strand.runtime.now()):
             performers[type(effect)](self, effect)
 
+    def take_over(self, predecessor: CoreActor) -> None:
+        """Continue for an actor of the same kind that failed: its timers go on."""
+        self._timers, predecessor._timers = predecessor._timers, {}
+
     def on_stop(self) -> None:
         """Forget the timers."""
         for timer in self._timers.values():

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any
 
 import msgspec
-from antiphon.protocol import ErrorDetail, RateLimit, ResponseStatusDetails, Usage
 
 from antiphon.actors.chat import ChatItem, FunctionCall
 from antiphon.actors.streams import MessageGeneration, Stream
+from antiphon.protocol import ErrorDetail, RateLimit, ResponseStatusDetails, Usage
 
 
 class Payload(msgspec.Struct, frozen=True, kw_only=True):
     """Base of the payloads."""
 
 
-class InputSpeechStartedEvent(Payload):
+class InputSpeechStartedEvent(Payload, frozen=True, kw_only=True):
     """The server heard the user begin to speak.
 
     Attributes:
@@ -29,7 +28,7 @@ class InputSpeechStartedEvent(Payload):
     audio_start_ms: int
 
 
-class InputSpeechStoppedEvent(Payload):
+class InputSpeechStoppedEvent(Payload, frozen=True, kw_only=True):
     """The server heard the user stop speaking.
 
     Attributes:
@@ -43,7 +42,7 @@ class InputSpeechStoppedEvent(Payload):
     user_transcription_enabled: bool
 
 
-class InputTranscriptionCompleted(Payload):
+class InputTranscriptionCompleted(Payload, frozen=True, kw_only=True):
     """What the user said, as far as it is transcribed.
 
     Attributes:
@@ -61,7 +60,7 @@ class InputTranscriptionCompleted(Payload):
     turn_started_at: float | None = None
 
 
-class GenerationResult(Payload):
+class GenerationResult(Payload, frozen=True, kw_only=True):
     """How a response ended.
 
     Attributes:
@@ -98,7 +97,7 @@ class GenerationCreatedEvent(msgspec.Struct, frozen=True, kw_only=True, eq=False
         self._cancel()
 
 
-class RemoteItemAddedEvent(Payload):
+class RemoteItemAddedEvent(Payload, frozen=True, kw_only=True):
     """The server added an item to the conversation.
 
     Attributes:
@@ -110,7 +109,7 @@ class RemoteItemAddedEvent(Payload):
     item: ChatItem
 
 
-class RealtimeSessionReconnectedEvent(Payload):
+class RealtimeSessionReconnectedEvent(Payload, frozen=True, kw_only=True):
     """The session has a new connection, and the conversation is there again.
 
     Attributes:
@@ -128,7 +127,7 @@ class RealtimeSessionReconnectedEvent(Payload):
     audio_dropped_ms: float
 
 
-class RealtimeModelError(Payload):
+class RealtimeModelError(Payload, frozen=True, kw_only=True):
     """Something went wrong.
 
     Attributes:
@@ -144,20 +143,20 @@ class RealtimeModelError(Payload):
     recoverable: bool
 
 
-class StateChanged(Payload):
+class StateChanged(Payload, frozen=True, kw_only=True):
     """The connection's state: connecting, open, reconnecting or closed."""
 
     old: str
     new: str
 
 
-class RateLimitsUpdated(Payload):
+class RateLimitsUpdated(Payload, frozen=True, kw_only=True):
     """The server's rate limits."""
 
     rate_limits: list[RateLimit]
 
 
-class InputIdleTimeout(Payload):
+class InputIdleTimeout(Payload, frozen=True, kw_only=True):
     """Nobody spoke for `idle_timeout_ms`; the server commits silence and answers it."""
 
     item_id: str
@@ -165,7 +164,7 @@ class InputIdleTimeout(Payload):
     audio_end_ms: int
 
 
-class DtmfReceived(Payload):
+class DtmfReceived(Payload, frozen=True, kw_only=True):
     """A key was pressed on the caller's phone (SIP connections).
 
     Attributes:
@@ -177,7 +176,7 @@ class DtmfReceived(Payload):
     received_at: float | None = None
 
 
-class ActorRestarted(Payload):
+class ActorRestarted(Payload, frozen=True, kw_only=True):
     """An actor failed at a message and was started again without it.
 
     Attributes:
@@ -191,7 +190,7 @@ class ActorRestarted(Payload):
     message_type: str
 
 
-class AudioDropped(Payload):
+class AudioDropped(Payload, frozen=True, kw_only=True):
     """Input audio was lost because more was pushed than the queue holds.
 
     Attributes:
@@ -204,7 +203,7 @@ class AudioDropped(Payload):
 # -- metrics ------------------------------------------------------------------------------------------
 
 
-class CachedTokenDetails(Payload):
+class CachedTokenDetails(Payload, frozen=True, kw_only=True):
     """Cached input tokens by kind."""
 
     text_tokens: int = 0
@@ -212,7 +211,7 @@ class CachedTokenDetails(Payload):
     image_tokens: int = 0
 
 
-class InputTokenDetails(Payload):
+class InputTokenDetails(Payload, frozen=True, kw_only=True):
     """Input tokens by kind."""
 
     text_tokens: int = 0
@@ -222,7 +221,7 @@ class InputTokenDetails(Payload):
     cached_tokens_details: CachedTokenDetails = CachedTokenDetails()
 
 
-class OutputTokenDetails(Payload):
+class OutputTokenDetails(Payload, frozen=True, kw_only=True):
     """Output tokens by kind."""
 
     text_tokens: int = 0
@@ -230,20 +229,20 @@ class OutputTokenDetails(Payload):
     image_tokens: int = 0
 
 
-class MetricsMetadata(Payload):
+class MetricsMetadata(Payload, frozen=True, kw_only=True):
     """Whose figures these are."""
 
     model_name: str
     model_provider: str
 
 
-class RealtimeModelMetrics(Payload):
+class RealtimeModelMetrics(Payload, frozen=True, kw_only=True):
     """Figures of one response, or of one connection (then `request_id` is empty).
 
     Attributes:
         timestamp: Unix seconds at which the response was created.
         request_id: The response's id.
-        ttft: Seconds to the first audio (first text in a text session); −1 when none came.
+        ttft: Seconds to the first audio (first text in a text session); -1 when none came.
         duration: Seconds from created to done.
         cancelled: Whether it was cancelled.
         label: The model's label.
@@ -269,7 +268,7 @@ class RealtimeModelMetrics(Payload):
     connection_reused: bool = False
 
 
-class TranscriptionMetrics(Payload):
+class TranscriptionMetrics(Payload, frozen=True, kw_only=True):
     """Figures of one input transcription.
 
     Attributes:
@@ -316,5 +315,3 @@ def describe_error(detail: ErrorDetail) -> str:
     """The server's error in one line."""
     code = detail.code if isinstance(detail.code, str) else None
     return f"{detail.message or 'no message'}" + (f" ({code})" if code else "")
-
-

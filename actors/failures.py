@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 
 import antiphon.protocol as p
-
 from antiphon.actors.errors import APIError
 from antiphon.actors.events import RealtimeModelError
 

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-import antiphon.protocol as p
 import msgspec
 from msgspec import UNSET
+
+import antiphon.protocol as p
 
 ItemEvent = p.ConversationItemCreate | p.ConversationItemDelete
 
@@ -82,7 +83,7 @@ class PendingOps:
         if op.waiter is not None:
             op.waiter.outstanding += 1
 
-    def by_event_id(self, event_id: str | None | object) -> Op | None:
+    def by_event_id(self, event_id: str | object | None) -> Op | None:
         """The change that was sent under this event id."""
         return self._ops.get(event_id) if isinstance(event_id, str) else None
 

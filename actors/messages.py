@@ -9,11 +9,17 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from antiphon.protocol import ClientEvent, Item, ResponseCreateParams
 
 from antiphon.actors.audio import AudioFrame
 from antiphon.actors.chat import ChatContext
 from antiphon.actors.config import SessionOptions, ToolDef
+from antiphon.protocol import (
+    ClientEvent,
+    ConversationItemCreate,
+    ConversationItemDelete,
+    Item,
+    ResponseCreateParams,
+)
 
 if TYPE_CHECKING:
     from antiphon.actors.events import GenerationCreatedEvent
@@ -34,7 +40,7 @@ class Message(msgspec.Struct, frozen=True):
 # -- from the socket to the connection; `attempt` tells an old socket's last words from the new one's --
 
 
-class SocketConnected(Message):
+class SocketConnected(Message, frozen=True):
     """The handshake is done."""
 
     attempt: int
@@ -42,7 +48,7 @@ class SocketConnected(Message):
     seconds: float
 
 
-class SocketRefused(Message):
+class SocketRefused(Message, frozen=True):
     """The handshake failed."""
 
     attempt: int
@@ -56,26 +62,26 @@ class FrameReceived(msgspec.Struct, frozen=True, gc=False):
     payload: bytes
 
 
-class FrameSkipped(Message):
+class FrameSkipped(Message, frozen=True):
     """A binary or oversized message was left out."""
 
     attempt: int
     kind: str
 
 
-class PeerHeard(Message):
+class PeerHeard(Message, frozen=True):
     """A ping or pong arrived."""
 
     attempt: int
 
 
-class SocketDrained(Message):
+class SocketDrained(Message, frozen=True):
     """What could not be written at once has been written."""
 
     attempt: int
 
 
-class CloseReceived(Message):
+class CloseReceived(Message, frozen=True):
     """The server's close frame arrived."""
 
     attempt: int
@@ -83,14 +89,14 @@ class CloseReceived(Message):
     reason: str
 
 
-class SocketLost(Message):
+class SocketLost(Message, frozen=True):
     """The socket ended."""
 
     attempt: int
     reason: str
 
 
-class FramesWritten(Message):
+class FramesWritten(Message, frozen=True):
     """The connection's shell has handed these frames to the socket."""
 
     entries: list[Any]
@@ -99,84 +105,84 @@ class FramesWritten(Message):
 # -- from the application ---------------------------------------------------------------------------
 
 
-class Start(Message):
+class Start(Message, frozen=True):
     """Begin to connect."""
 
 
-class Close(Message):
+class Close(Message, frozen=True):
     """End the session, politely if that takes no more than `timeout` seconds."""
 
     timeout: float
 
 
-class Restart(Message):
+class Restart(Message, frozen=True):
     """Get a new connection when the active generation is done."""
 
     reason: str
 
 
-class SendEvent(Message):
+class SendEvent(Message, frozen=True):
     """Send an event as it is."""
 
     event: ClientEvent | dict[str, Any]
 
 
-class UpdateOptions(Message):
+class UpdateOptions(Message, frozen=True):
     """Change these options."""
 
     changes: dict[str, Any]
 
 
-class UpdateInstructions(Message):
+class UpdateInstructions(Message, frozen=True):
     """Change the instructions."""
 
     instructions: str
 
 
-class UpdateTools(Message):
+class UpdateTools(Message, frozen=True):
     """Change the tools."""
 
     tools: list[ToolDef]
 
 
-class PushAudio(Message):
+class PushAudio(Message, frozen=True):
     """Input audio, gathered by the caller, in order."""
 
     frames: list[AudioFrame]
 
 
-class CommitAudio(Message):
+class CommitAudio(Message, frozen=True):
     """Commit the input audio."""
 
 
-class ClearAudio(Message):
+class ClearAudio(Message, frozen=True):
     """Throw the input audio away."""
 
 
-class GenerateReply(Message):
+class GenerateReply(Message, frozen=True):
     """Ask for a response."""
 
     params: ResponseCreateParams
     future: Future[GenerationCreatedEvent]
 
 
-class ReplyCancelled(Message):
+class ReplyCancelled(Message, frozen=True):
     """The future of a requested response was cancelled."""
 
     future: Future[GenerationCreatedEvent]
 
 
-class CancelResponse(Message):
+class CancelResponse(Message, frozen=True):
     """Cancel one response."""
 
     response_id: str
 
 
-class Interrupt(Message):
+class Interrupt(Message, frozen=True):
     """Cancel what is active."""
 
 
-class UpdateChatCtx(Message):
+class UpdateChatCtx(Message, frozen=True):
     """Make the server's conversation equal to this one."""
 
     context: ChatContext
@@ -184,13 +190,19 @@ class UpdateChatCtx(Message):
     future: Future[Any]
 
 
-class ReadChatCtx(Message):
+class ReadActivity(Message, frozen=True):
+    """Settle the future with whether any response is asked for or under way."""
+
+    future: Future[bool]
+
+
+class ReadChatCtx(Message, frozen=True):
     """Settle the future with a copy of the conversation."""
 
     future: Future[ChatContext]
 
 
-class Truncate(Message):
+class Truncate(Message, frozen=True):
     """Cut a message to what was heard or shown."""
 
     message_id: str
@@ -202,7 +214,7 @@ class Truncate(Message):
 # -- among the actors -------------------------------------------------------------------------------
 
 
-class Transmit(Message):
+class Transmit(Message, frozen=True):
     """Send a client event, in its turn."""
 
     event: ClientEvent
@@ -220,99 +232,99 @@ class AudioChunk(msgspec.Struct, frozen=True, gc=False):
     ms: float
 
 
-class AudioWritten(Message):
+class AudioWritten(Message, frozen=True):
     """A chunk has been handed to the socket."""
 
     chunk: AudioChunk
 
 
-class CommitWritten(Message):
+class CommitWritten(Message, frozen=True):
     """A commit has been handed to the socket."""
 
 
-class ClearWritten(Message):
+class ClearWritten(Message, frozen=True):
     """A clear has been handed to the socket."""
 
 
-class ItemEventWritten(Message):
+class ItemEventWritten(Message, frozen=True):
     """A conversation.item event has been handed to the socket."""
 
-    event: ClientEvent
+    event: ConversationItemCreate | ConversationItemDelete
 
 
-class ReplyWritten(Message):
+class ReplyWritten(Message, frozen=True):
     """A response.create has been handed to the socket."""
 
     event_id: str
 
 
-class OptionsChanged(Message):
+class OptionsChanged(Message, frozen=True):
     """The session's options are now these."""
 
     options: SessionOptions
 
 
-class ConnectionOpened(Message):
+class ConnectionOpened(Message, frozen=True):
     """The connection is open and its replay is in front of the queue."""
 
     first: bool
 
 
-class ConnectionLost(Message):
+class ConnectionLost(Message, frozen=True):
     """The connection is gone; another one will be tried."""
 
     reason: str
 
 
-class SessionClosing(Message):
+class SessionClosing(Message, frozen=True):
     """The session ends: settle everything."""
 
     reason: str
 
 
-class SessionEnded(Message):
+class SessionEnded(Message, frozen=True):
     """The connection is gone for good: the actors may be stopped."""
 
 
-class ReplayWanted(Message):
+class ReplayWanted(Message, frozen=True):
     """A new connection is there: what has to be said again?"""
 
 
-class ReplayItems(Message):
+class ReplayItems(Message, frozen=True):
     """The conversation, as events in the order in which to send them."""
 
     events: list[ClientEvent]
 
 
-class ReplayAudio(Message):
+class ReplayAudio(Message, frozen=True):
     """Input audio that the server had not committed; commits stand between the chunks."""
 
     entries: list[Any]
 
 
-class ReplaySettled(Message):
+class ReplaySettled(Message, frozen=True):
     """The server has, or won't have, what was replayed."""
 
     restored: int
     degraded: int
 
 
-class RecycleWanted(Message):
+class RecycleWanted(Message, frozen=True):
     """Say `RecycleReady` as soon as no response is under way."""
 
 
-class RecycleReady(Message):
+class RecycleReady(Message, frozen=True):
     """Nothing is under way: the connection may be replaced."""
 
 
-class ItemGenerating(Message):
+class ItemGenerating(Message, frozen=True):
     """An item of a response is being made, or is done with; until then it is protected from edits."""
 
     item_id: str
     active: bool
 
 
-class ItemAudioReceived(Message):
+class ItemAudioReceived(Message, frozen=True):
     """How much audio of an item has arrived, in milliseconds, and in which content part."""
 
     item_id: str
@@ -320,11 +332,9 @@ class ItemAudioReceived(Message):
     ms: float
 
 
-class MessageFinished(Message):
+class MessageFinished(Message, frozen=True):
     """A response is done: this is its message's text."""
 
     item_id: str
     text: str
     item: Item | None = None
-
-

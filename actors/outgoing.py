@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from typing import Any
 
 import pybase64
+
+from antiphon.actors.config import Dialect
+from antiphon.actors.messages import AudioChunk
 from antiphon.protocol import (
+    ClientEvent,
     ConversationItemCreate,
     ConversationItemDelete,
     encode_client_event,
 )
 
-from antiphon.actors.config import Dialect
-from antiphon.actors.messages import AudioChunk
-
 # Events whose acknowledgement is awaited, and that are sent again if it doesn't come before a drop.
 ITEM_EVENTS = (ConversationItemCreate, ConversationItemDelete)
 
-Entry = AudioChunk | Any
+Entry = AudioChunk | ClientEvent | dict[str, Any]
 
 # The JSON around the audio never changes, and base64 needs no escaping: no encoder has to look at it.
 _APPEND_HEAD = b'{"type":"input_audio_buffer.append","audio":"'
@@ -27,7 +29,7 @@ _APPEND_TAIL = b'"}'
 
 def encode_entry(entry: Entry, dialect: Dialect) -> bytes:
     """The frame's text for an entry of the queue: an event struct, a dict, or an `AudioChunk`."""
-    if type(entry) is AudioChunk:
+    if isinstance(entry, AudioChunk):
         return b"".join((_APPEND_HEAD, pybase64.b64encode(entry.data), _APPEND_TAIL))
     return encode_client_event(entry, dialect)
 
@@ -59,12 +61,12 @@ class OutgoingQueue:
             Milliseconds of audio that had to be dropped for it.
         """
         self._waiting.append(entry)
-        if type(entry) is not AudioChunk:
+        if not isinstance(entry, AudioChunk):
             return 0.0
         self._audio_ms += entry.ms
         return self._drop_oldest_audio() if self._audio_ms > self._audio_limit_ms else 0.0
 
-    def begin_replay(self, entries: list[Entry]) -> None:
+    def begin_replay(self, entries: Iterable[Entry]) -> None:
         """Put these in front of everything that waits."""
         self._replay.extend(entries)
 
@@ -77,7 +79,7 @@ class OutgoingQueue:
         if not self._waiting:
             return None
         entry = self._waiting.popleft()
-        if type(entry) is AudioChunk:
+        if isinstance(entry, AudioChunk):
             self._audio_ms -= entry.ms
         return entry
 
@@ -102,7 +104,7 @@ class OutgoingQueue:
         if held is not None and not held[1]:
             entry = held[0]
             self._waiting.appendleft(entry)
-            if type(entry) is AudioChunk:
+            if isinstance(entry, AudioChunk):
                 self._audio_ms += entry.ms
 
     def clear(self) -> None:
@@ -117,7 +119,7 @@ class OutgoingQueue:
         kept: deque[Entry] = deque()
         while self._audio_ms > self._audio_limit_ms and self._waiting:
             entry = self._waiting.popleft()
-            if type(entry) is AudioChunk:
+            if isinstance(entry, AudioChunk):
                 self._audio_ms -= entry.ms
                 dropped += entry.ms
             else:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import antiphon.protocol as p
-
 from antiphon.actors import ids
 from antiphon.actors.chat import Mirror, replay_item
 
@@ -31,9 +30,7 @@ class Replay:
     def add(self, item: p.Item, previous: str, degraded: bool) -> None:
         """Plan to create an item behind `previous`."""
         event_id = ids.new_id(ids.CHAT_CTX_CREATE)
-        self.events.append(
-            p.ConversationItemCreate(event_id=event_id, previous_item_id=previous, item=item)
-        )
+        self.events.append(p.ConversationItemCreate(event_id=event_id, previous_item_id=previous, item=item))
         self._waiting[item.id] = degraded
         self._by_event[event_id] = item.id
 

@@ -6,7 +6,6 @@ from collections import deque
 from typing import Any
 
 import antiphon.protocol as p
-
 from antiphon.actors.messages import AudioChunk
 
 # Speech is reported some time after it began: so much more than the padding is kept while nobody speaks.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import antiphon.protocol as p
-
 from antiphon.actors.messages import AUDIO_IN, CHAT_CTX, CONNECTION, GENERATION
 
 # Order matters where an event has several hearers: the mirror is up to date before the generation acts.
@@ -25,7 +24,7 @@ ROUTES: dict[type, tuple[str, ...]] = {
     p.ConversationItemInputAudioTranscriptionFailed: (CHAT_CTX,),
     p.InputAudioBufferCommitted: (AUDIO_IN, GENERATION),
     p.InputAudioBufferCleared: (),
-    p.InputAudioBufferSpeechStarted: (AUDIO_IN, CHAT_CTX, GENERATION),
+    p.InputAudioBufferSpeechStarted: (AUDIO_IN, CHAT_CTX),
     p.InputAudioBufferSpeechStopped: (CHAT_CTX,),
     p.InputAudioBufferTimeoutTriggered: (CONNECTION,),
     p.InputAudioBufferDtmfEventReceived: (CONNECTION,),

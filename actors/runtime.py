@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Protocol
 from antiphon.actors.errors import RealtimeError
 
 if TYPE_CHECKING:
-    from antiphon.actors.transport import Connector
     from antiphon.actors.strand import Strand
+    from antiphon.actors.transport import Connector
 
 
 class Cancellable(Protocol):
@@ -37,6 +37,12 @@ class Runtime(Protocol):
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> Cancellable:
         """Call `callback` in `delay` seconds, on a thread that must not be kept waiting."""
+
+    def acquire(self) -> None:
+        """Count a session in; the services work from now on."""
+
+    def release(self) -> None:
+        """Count a session out; after the last one the services may end."""
 
     def run_user_code(self, work: Callable[[], None]) -> None:
         """Run `work` on a thread that may block."""

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 import pykka
 from pykka import ActorRegistry
 from pykka._envelope import Envelope
-from pykka.messages import _ActorStop
 
 if TYPE_CHECKING:
     from antiphon.actors.runtime import Runtime
@@ -28,6 +27,7 @@ logger = logging.getLogger("antiphon.strand")
 BATCH = 64
 
 FailureHook = Callable[[str, Any, BaseException], None]
+DeadLetterHook = Callable[[Any], None]
 
 
 class Strand:
@@ -49,9 +49,12 @@ class Strand:
         # Written and read only by the thread that runs the strand.
         self._cascade: deque[tuple[str, Envelope[Any]]] = deque()
         self._lock = threading.Lock()
-        self._scheduled = False
+        # Until `begin`, mail only waits.
+        self._scheduled = True
         self._runner: int | None = None
+        self._closed = False
         self.on_failure: FailureHook | None = None
+        self.on_dead_letter: DeadLetterHook | None = None
 
     # -- addressing: actors are known by name, because a pykka ref dies with its actor ---------------
 
@@ -59,9 +62,18 @@ class Strand:
         """Deliver what is sent to `actor.name` to this actor from now on."""
         self._actors[actor.name] = actor
 
-    def detach(self, name: str) -> None:
-        """Drop what is sent to `name` from now on."""
-        self._actors.pop(name, None)
+    def detach(self, actor: StrandActor) -> None:
+        """Deliver nothing more to this actor; its successor, if there is one, stays."""
+        if self._actors.get(actor.name) is actor:
+            del self._actors[actor.name]
+
+    def actor(self, name: str) -> StrandActor:
+        """The actor that has this address now.
+
+        Raises:
+            KeyError: There is none.
+        """
+        return self._actors[name]
 
     def __len__(self) -> int:
         return len(self._mail) + len(self._urgent)
@@ -78,29 +90,53 @@ class Strand:
             self._cascade.append((to, envelope))
             return
         with self._lock:
-            self._mail.append((to, envelope))
-            if self._scheduled:
-                return
-            self._scheduled = True
-        self.runtime.schedule(self)
+            closed = self._closed
+            if not closed:
+                self._mail.append((to, envelope))
+                if self._scheduled:
+                    return
+                self._scheduled = True
+        if closed:
+            self._return_to_sender(to, envelope)
+        else:
+            self.runtime.schedule(self)
 
     def tell_all(self, to: str, messages: Iterable[Any]) -> None:
         """Send several messages with one wake-up; not for use from inside the strand."""
         with self._lock:
+            if self._closed:
+                return
             self._mail.extend((to, Envelope(message)) for message in messages)
             if self._scheduled or not self._mail:
                 return
             self._scheduled = True
         self.runtime.schedule(self)
 
+    def begin(self) -> None:
+        """Process the mail from now on; what was sent before has waited."""
+        self.runtime.schedule(self)
+
     def tell_urgently(self, to: str, message: Any) -> None:
         """Send a message that is served before all queued mail."""
         with self._lock:
+            if self._closed:
+                return
             self._urgent.append((to, Envelope(message)))
             if self._scheduled:
                 return
             self._scheduled = True
         self.runtime.schedule(self)
+
+    def close(self) -> None:
+        """Deliver nothing more; what waits, and what is sent from now on, is a dead letter."""
+        with self._lock:
+            self._closed = True
+            letters = [*self._urgent, *self._mail, *self._cascade]
+            self._urgent.clear()
+            self._mail.clear()
+        self._cascade.clear()
+        for to, envelope in letters:
+            self._return_to_sender(to, envelope)
 
     # -- running -----------------------------------------------------------------------------------
 
@@ -135,10 +171,7 @@ class Strand:
     def _deliver(self, to: str, envelope: Envelope[Any]) -> None:
         actor = self._actors.get(to)
         if actor is None:
-            if envelope.reply_to is not None:
-                envelope.reply_to.set_exception(
-                    (pykka.ActorDeadError, pykka.ActorDeadError(f"{to} of {self.name} has stopped"), None)
-                )
+            self._return_to_sender(to, envelope)
             return
         try:
             response = actor.receive(envelope.message)
@@ -153,6 +186,14 @@ class Strand:
             return
         if envelope.reply_to is not None:
             envelope.reply_to.set(response)
+
+    def _return_to_sender(self, to: str, envelope: Envelope[Any]) -> None:
+        if envelope.reply_to is not None:
+            envelope.reply_to.set_exception(
+                (pykka.ActorDeadError, pykka.ActorDeadError(f"{to} of {self.name} has stopped"), None)
+            )
+        if self.on_dead_letter is not None:
+            self.on_dead_letter(envelope.message)
 
 
 class _Inbox:
@@ -201,14 +242,13 @@ class StrandActor(pykka.Actor):
         """Handle one message; exceptions are the strand's business."""
         return self._handle_receive(message)
 
+    def retire(self) -> None:
+        """Stop now, without a message; for the supervisor, on the strand."""
+        self._stop()
+
     def _stop(self) -> None:
-        self.strand.detach(self.name)
         if not self.actor_stopped.is_set():
+            self.strand.detach(self)
             ActorRegistry.unregister(self.actor_ref)
             self.actor_stopped.set()
             self.on_stop()
-
-
-def stop_message() -> Any:
-    """The message at which a pykka actor stops."""
-    return _ActorStop()

@@ -103,7 +103,7 @@ class SessionFuture(Future[T]):
 
     def __init__(
         self,
-        run_callbacks: Callable[[Callable[[], None]], None],
+        run_callbacks: Callable[[Callable[[], object]], None],
         on_cancel: Callable[[], None] | None = None,
     ) -> None:
         super().__init__()
@@ -129,11 +129,12 @@ class SessionFuture(Future[T]):
             forbid_blocking("Future.result")
         return super().result(timeout)
 
-    def _invoke_callbacks(self) -> None:
-        # concurrent.futures runs done-callbacks on the thread that sets the result: here a worker, where
-        # nothing that a user wrote may run.
-        if self._done_callbacks:
-            self._run_callbacks(super()._invoke_callbacks)
+    def add_done_callback(self, fn: Callable[[Future[T]], object]) -> None:
+        """Call `fn(future)` when the future is settled, in order with the session's events.
+
+        It runs where the session's callbacks run, never on the thread that settles the future.
+        """
+        super().add_done_callback(lambda future: self._run_callbacks(lambda: fn(future)))
 
 
 class TimedString(str):

@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterable
 
 import antiphon.protocol as p
-
 from antiphon.actors.events import MetricsMetadata, TranscriptionMetrics
 
 
@@ -32,7 +31,7 @@ class Transcripts:
         self._partial.clear()
 
 
-def confidence(logprobs: Iterable[p.LogProb] | None | object) -> float | None:
+def confidence(logprobs: Iterable[p.LogProb] | object | None) -> float | None:
     """exp of the mean log probability, 0 to 1; None when there is none."""
     if not isinstance(logprobs, list) or not logprobs:
         return None

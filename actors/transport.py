@@ -224,7 +224,8 @@ class _WebSocketDial:
         dialled = websocket.WebSocket(sslopt=tls, enable_multithread=False, skip_utf8_validation=True)
         with self._lock:
             self._websocket = dialled
-        dialled.connect(
+        connect: Callable[..., None] = dialled.connect
+        connect(
             spec.url,
             header=spec.headers(),
             timeout=spec.timeout,
@@ -233,11 +234,11 @@ class _WebSocketDial:
             redirect_limit=0,
             **_proxy_options(spec.proxy),
         )
-        status = dialled.getstatus()
+        status, sock = dialled.getstatus(), dialled.sock
+        assert sock is not None
         if status != 101:
-            dialled.shutdown()
+            sock.close()
             raise HandshakeError(f"{_place(spec)} answered the handshake with HTTP {status}", status)
-        sock: socket.socket = dialled.sock
         return sock
 
 

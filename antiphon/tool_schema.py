@@ -40,45 +40,38 @@ class Signature:
     injected: tuple[str, ...]
 
 
-def read_signature(fn: Callable[..., Any], descriptions: dict[str, str]) -> Signature:
+def read_signature(fn: Callable[..., Any], name: str, descriptions: dict[str, str]) -> Signature:
     """Reads a function's type hints.
 
     Args:
         fn: A plain function; every parameter but the session needs a type that msgspec knows.
+        name: What to call it in messages.
         descriptions: What is said of each parameter; a description in the type hint comes first.
 
     Raises:
-        TypeError: The function can't be a tool; the message names function and parameter.
+        TypeError: The function can't be a tool; the message names tool and parameter.
     """
     if inspect.iscoroutinefunction(fn) or inspect.isasyncgenfunction(fn):
-        raise TypeError(
-            f"{fn.__name__}: a tool is a plain function, not an async one (it runs on its own thread)"
-        )
-    parameters = inspect.signature(fn).parameters.values()
-    for parameter in parameters:
+        raise TypeError(f"{name}: a tool is a plain function, not an async one (it runs on its own thread)")
+    parameters = inspect.signature(fn).parameters
+    for parameter in parameters.values():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
-            raise TypeError(f"{fn.__name__}: parameter `{parameter}` can't be filled by name from JSON")
-    injected = tuple(parameter.name for parameter in parameters if _takes_session(parameter))
-    given = [parameter for parameter in parameters if parameter.name not in injected]
-    hints = {parameter.name: _hint(fn, parameter) for parameter in given}
-    fields = [
-        (name, hints[name])
-        if default is inspect.Parameter.empty
-        else (name, hints[name] | msgspec.UnsetType, msgspec.UNSET)
-        for name, default in ((parameter.name, parameter.default) for parameter in given)
-    ]
-    struct = msgspec.defstruct(fn.__name__, fields, kw_only=True, forbid_unknown_fields=True)
-    schema = _inlined(msgspec.json.schema(struct))
-    for parameter in given:
-        about = schema["properties"][parameter.name]
-        if parameter.name in descriptions:
-            about.setdefault("description", descriptions[parameter.name])
-        if parameter.default is not parameter.empty:
-            try:
-                about["default"] = msgspec.to_builtins(parameter.default)
-            except TypeError:
-                pass  # a marker object: the model can leave the argument out, but not write the default
-    return Signature(schema, msgspec.json.Decoder(struct), injected)
+            raise TypeError(f"{name}: parameter `{parameter}` can't be filled by name from JSON")
+    injected = tuple(parameter.name for parameter in parameters.values() if _takes_session(parameter))
+    fields: list[Any] = []
+    for parameter in parameters.values():
+        if parameter.name in injected:
+            continue
+        hint = _hint(fn, parameter, f"{name}: parameter `{parameter.name}`")
+        if parameter.default is parameter.empty:
+            fields.append((parameter.name, hint))
+        else:
+            fields.append((parameter.name, hint | msgspec.UnsetType, msgspec.UNSET))
+    struct = msgspec.defstruct(name, fields, kw_only=True, forbid_unknown_fields=True)
+    schema = msgspec.json.schema(struct)
+    for key, about in schema["$defs"][schema["$ref"].removeprefix(_REF)]["properties"].items():
+        _describe(about, descriptions.get(key), parameters[key].default)
+    return Signature(_inlined(schema), msgspec.json.Decoder(struct), injected)
 
 
 def read_docstring(fn: Callable[..., Any]) -> tuple[str, dict[str, str]]:
@@ -112,8 +105,17 @@ def _takes_session(parameter: inspect.Parameter) -> bool:
     return _SESSION_CLASS in words
 
 
-def _hint(fn: Callable[..., Any], parameter: inspect.Parameter) -> Any:
-    where = f"{fn.__name__}: parameter `{parameter.name}`"
+def _describe(about: dict[str, Any], description: str | None, default: Any) -> None:
+    if description:
+        about.setdefault("description", description)
+    if default is not inspect.Parameter.empty:
+        try:
+            about["default"] = msgspec.to_builtins(default)
+        except TypeError:
+            pass  # a marker object: the model can leave the argument out, but not write the default
+
+
+def _hint(fn: Callable[..., Any], parameter: inspect.Parameter, where: str) -> Any:
     if parameter.annotation is parameter.empty:
         raise TypeError(f"{where} needs a type hint")
     holder = type("Holder", (), {"__annotations__": {parameter.name: parameter.annotation}})

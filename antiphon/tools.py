@@ -62,9 +62,9 @@ class FunctionTool:
         reply: bool = True,
     ) -> None:
         about, arguments = read_docstring(fn)
-        signature = read_signature(fn, arguments)
         self.fn = fn
-        self.name = _checked_name(fn.__name__ if name is None else name)
+        self.name = _checked_name(getattr(fn, "__name__", "") if name is None else name)
+        signature = read_signature(fn, self.name, arguments)
         self.description = about if description is None else description
         self.timeout = _checked_timeout(timeout)
         self.reply = reply
@@ -280,7 +280,7 @@ def _definition(name: str, description: str, parameters: dict[str, Any]) -> Func
 
 def _checked_name(name: str) -> str:
     if not _NAME.fullmatch(name):
-        raise ValueError(f"a tool's name is 1 to 64 letters, digits, '_' or '-', not {name!r}")
+        raise ValueError(f"a tool needs a name of 1 to 64 letters, digits, '_' or '-', not {name!r}")
     return name
 
 

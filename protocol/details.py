@@ -7,7 +7,7 @@ from msgspec import UNSET
 from antiphon.protocol.base import Maybe, UnknownObject, Wire
 
 
-class ErrorDetail(Wire, gc=False):
+class ErrorDetail(Wire, omit_defaults=False, gc=False):
     """What went wrong.
 
     Attributes:
@@ -25,7 +25,7 @@ class ErrorDetail(Wire, gc=False):
     event_id: Maybe[str] = UNSET
 
 
-class LogProb(Wire):
+class LogProb(Wire, omit_defaults=False):
     """The log probability (natural logarithm, at most 0) of one token of a transcript."""
 
     token: str = ""

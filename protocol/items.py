@@ -93,7 +93,7 @@ class McpListToolsItem(Wire, tag_field="type", tag="mcp_list_tools"):
     tools: list[McpTool]
 
 
-class McpError(Wire, gc=False):
+class McpError(Wire, omit_defaults=False, gc=False):
     """Why an MCP call failed.
 
     Attributes:

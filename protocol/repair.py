@@ -121,7 +121,7 @@ def _nothing(_part: Json) -> None:
 
 
 def _item(item: Json) -> None:
-    if "type" not in item and "role" in item:
+    if item.get("type") is None and "role" in item:
         item["type"] = "message"
     match item.get("type"):
         case "message":
@@ -140,7 +140,7 @@ def _item(item: Json) -> None:
 
 
 def _tool(tool: Json) -> None:
-    if "type" not in tool and "name" in tool:
+    if tool.get("type") is None:  # the SDK has it optional
         tool["type"] = "function"
 
 

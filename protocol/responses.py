@@ -115,7 +115,7 @@ class ResponseStatusDetails(Wire, gc=False):
     error: Maybe[ResponseError] = UNSET
 
 
-class Response(Wire, omit_defaults=False):
+class Response(Wire):
     """A response of the model.
 
     Attributes:
@@ -126,13 +126,13 @@ class Response(Wire, omit_defaults=False):
         conversation_id: Null for an out-of-band response.
         metadata: As given in `response.create`.
         usage: Null until it is done.
-        object: "realtime.response".
+        object: "realtime.response" from servers.
         output_modalities: ["audio"] or ["text"].
         max_output_tokens: A number or "inf".
         audio: Format and voice.
     """
 
-    object: str = "realtime.response"
+    object: str = ""
     id: str = ""
     status: str = ""
     status_details: Maybe[ResponseStatusDetails | str] = UNSET

@@ -22,6 +22,7 @@ from antiphon.actors.chat.types import (
     FunctionCall,
     FunctionCallOutput,
     ImageContent,
+    copy_item,
     new_item_id,
 )
 
@@ -42,6 +43,7 @@ __all__ = [
     "Inserted",
     "Mirror",
     "Placement",
+    "copy_item",
     "diff",
     "from_item",
     "has_wire_form",

@@ -128,8 +128,8 @@ class ItemStore:
         return self._order[at - 1] if at else None
 
     def before(self, item_id: str) -> str | None:
-        """The id of the item before this one, `None` at the head."""
-        at = self._order.index(item_id)
+        """The id of the item before this one; `None` at the head, and for an item that is gone."""
+        at = self._order.index(item_id) if item_id in self._items else 0
         return self._order[at - 1] if at else None
 
     def remove(self, item_id: str) -> None:

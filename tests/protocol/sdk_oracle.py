@@ -86,7 +86,7 @@ def wire_object(model: Model) -> st.SearchStrategy[dict[str, Any]]:
 
 
 def misfit(annotation: Any, value: Any, path: str = "$") -> str | None:
-    """Why a JSON value doesn't fit an annotation, keys that the SDK doesn't know included; None if it fits."""
+    """Why a JSON value doesn't fit an annotation, None if it does; a key the SDK doesn't know is a misfit."""
     options = arms(annotation)
     if len(options) > 1:
         problems = [misfit(option, value, path) for option in options]

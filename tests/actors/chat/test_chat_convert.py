@@ -190,7 +190,7 @@ def test_other_items_have_no_chat_form(item: UnknownItem) -> None:
     assert from_item(item) is None
 
 
-@given(st.text(max_size=80))
+@given(st.text(min_size=1, max_size=80))
 def test_call_ids_fit_and_stay_apart(call_id: str) -> None:
     wire = wire_call_id(call_id)
     assert len(wire) <= 32

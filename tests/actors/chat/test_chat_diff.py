@@ -46,7 +46,7 @@ def server_with(remote: Sequence[ChatItem | str]) -> Mirror:
 
 
 def apply(plan: DiffPlan, server: Mirror) -> None:
-    """What a server does; it refuses an unknown predecessor, a known id and the deletion of an unknown one."""
+    """What a server does: it refuses an unknown predecessor, a known id, an unknown deletion."""
 
     def delete(item_id: str) -> None:
         assert server.delete(item_id) is not None, f"{item_id} isn't there to be deleted"

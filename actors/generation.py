@@ -1,0 +1,156 @@
+"""One response while it is made: its messages, its calls, its figures."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+import antiphon.protocol as p
+from antiphon.actors.chat import FunctionCall
+from antiphon.actors.events import (
+    CachedTokenDetails,
+    GenerationCreatedEvent,
+    GenerationResult,
+    InputTokenDetails,
+    MetricsMetadata,
+    OutputTokenDetails,
+    RealtimeModelMetrics,
+)
+from antiphon.actors.streams import MessageGeneration, Stream
+
+MakeFuture = Callable[[], Future[Any]]
+
+
+class Message:
+    """One message of a response."""
+
+    __slots__ = ("audio", "audio_samples", "content_index", "done", "id", "modalities", "text", "words")
+
+    def __init__(self, item_id: str, make_future: MakeFuture) -> None:
+        self.id = item_id
+        self.text: Stream[str] = Stream()
+        self.audio: Stream[object] = Stream()
+        self.modalities: Future[list[str]] = make_future()
+        self.words: list[str] = []
+        self.audio_samples = 0
+        self.content_index = 0
+        self.done = False
+
+    def handout(self) -> MessageGeneration:
+        """What the application gets."""
+        return MessageGeneration(
+            message_id=self.id,
+            text_stream=self.text,
+            audio_stream=self.audio,
+            modalities=self.modalities,
+        )
+
+
+class Generation:
+    """One response.
+
+    Args:
+        response_id: The server's id.
+        out_of_band: Whether it runs beside the conversation.
+        user_initiated: Whether `generate_reply` asked for it.
+        now: Monotonic seconds at which it was created.
+        make_future: Makes the futures that the application gets.
+    """
+
+    def __init__(
+        self,
+        response_id: str,
+        out_of_band: bool,
+        user_initiated: bool,
+        now: float,
+        make_future: MakeFuture,
+    ) -> None:
+        self.id = response_id
+        self.out_of_band = out_of_band
+        self.user_initiated = user_initiated
+        self.messages: dict[str, Message] = {}
+        self.message_stream: Stream[MessageGeneration] = Stream()
+        self.function_stream: Stream[FunctionCall] = Stream()
+        self.done: Future[GenerationResult] = make_future()
+        self.first_audio_at: float | None = None
+        self.first_text_at: float | None = None
+        self._created_at = now
+        self._created_time = time.time()
+        # Item ids of calls that were announced: their final form comes with output_item.done.
+        self.announced_calls: set[str] = set()
+        self._delivered_calls: set[str] = set()
+
+    def handout(self, cancel: Callable[[], None]) -> GenerationCreatedEvent:
+        """What the application gets."""
+        return GenerationCreatedEvent(
+            message_stream=self.message_stream,
+            function_stream=self.function_stream,
+            user_initiated=self.user_initiated,
+            response_id=self.id,
+            done=self.done,
+            _cancel=cancel,
+        )
+
+    def take_call(self, item_id: str, call_id: str, name: str, arguments: str) -> FunctionCall | None:
+        """A complete call, or None if it was taken before."""
+        key = call_id or item_id
+        if key in self._delivered_calls:
+            return None
+        self._delivered_calls.add(key)
+        if item_id:
+            return FunctionCall(call_id, name, arguments, id=item_id)
+        return FunctionCall(call_id, name, arguments)
+
+    def metrics(
+        self, response: p.Response, now: float, label: str, metadata: MetricsMetadata, spoken: bool
+    ) -> RealtimeModelMetrics:
+        """The response's figures, when it is done.
+
+        Args:
+            response: As response.done carries it.
+            now: Monotonic seconds.
+            label: The model's label.
+            metadata: Whose figures these are.
+            spoken: Whether the session is an audio session: then the first audio counts, else the first text.
+        """
+        first = self.first_audio_at if spoken else self.first_text_at
+        duration = now - self._created_at
+        usage = p.given(response.usage, p.Usage())
+        sent, received = usage.input_token_details, usage.output_token_details
+        cached = sent.cached_tokens_details
+        return RealtimeModelMetrics(
+            timestamp=self._created_time,
+            request_id=response.id,
+            ttft=-1.0 if first is None else first - self._created_at,
+            duration=duration,
+            cancelled=response.status == "cancelled",
+            label=label,
+            metadata=metadata,
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            total_tokens=usage.total_tokens,
+            tokens_per_second=usage.output_tokens / duration if duration > 0 else 0.0,
+            input_token_details=InputTokenDetails(
+                text_tokens=sent.text_tokens,
+                audio_tokens=sent.audio_tokens,
+                image_tokens=sent.image_tokens,
+                cached_tokens=sent.cached_tokens,
+                cached_tokens_details=CachedTokenDetails(
+                    text_tokens=cached.text_tokens,
+                    audio_tokens=cached.audio_tokens,
+                    image_tokens=cached.image_tokens,
+                ),
+            ),
+            output_token_details=OutputTokenDetails(
+                text_tokens=received.text_tokens, audio_tokens=received.audio_tokens
+            ),
+        )
+
+
+def text_of(item: p.Item) -> str:
+    """The words of a message item, written or spoken."""
+    if not isinstance(item, p.MessageItem):
+        return ""
+    return "".join(p.given(part.text, "") or p.given(part.transcript, "") for part in item.content)

@@ -1,0 +1,566 @@
+"""Responses: asked for, handed out as they come, accounted for. Decisions only."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import pybase64
+
+import antiphon.protocol as p
+from antiphon.actors import messages as m
+from antiphon.actors.arbiter import Arbiter, Request
+from antiphon.actors.audio import AudioFrame, codec_for
+from antiphon.actors.config import SessionOptions, SessionSpec
+from antiphon.actors.core import Arm, Core, Disarm, End, Put, Settle, TimerFired, handles
+from antiphon.actors.errors import APIError, RealtimeError
+from antiphon.actors.events import GenerationResult, MetricsMetadata
+from antiphon.actors.failures import error_code, model_error, server_error
+from antiphon.actors.generation import Generation, MakeFuture, Message, text_of
+from antiphon.actors.streams import TimedString
+
+logger = logging.getLogger("antiphon.generation")
+
+COLLISION = "conversation_already_has_active_response"
+
+
+class GenerationCore(Core):
+    """State and decisions of the GenerationActor.
+
+    Args:
+        spec: What the session was made with.
+        options: What the server is told.
+        make_future: Makes the futures that the application gets.
+        cancel_response: Called by `GenerationCreatedEvent.cancel` with the response's id, on any thread.
+    """
+
+    def __init__(
+        self,
+        spec: SessionSpec,
+        options: SessionOptions,
+        make_future: MakeFuture,
+        cancel_response: Callable[[str], None],
+    ) -> None:
+        super().__init__()
+        self.spec = spec
+        self.options = options
+        self.instructions: str | None = None
+        # Events of responses that are not known, and audio that could not be read.
+        self.ignored = 0
+        self._make_future = make_future
+        self._cancel_response = cancel_response
+        self._arbiter = Arbiter()
+        self._generations: dict[str, Generation] = {}
+        self._active: Generation | None = None
+        self._discarded: set[str] = set()
+        self._codec = codec_for(options.output_audio_format)
+        self._echoes_metadata = False
+        self._names_conversations = False
+        self._closed: str | None = None
+        self._warned: set[str] = set()
+
+    # -- asking ----------------------------------------------------------------------------------------
+
+    @handles(m.GenerateReply)
+    def generate_reply(self, message: m.GenerateReply) -> None:
+        """Send the request, or let it wait for its turn."""
+        if self._closed is not None:
+            self.do(Settle(message.future, RealtimeError(self._closed)))
+            return
+        request = Request(message.params, message.future)
+        self._arbiter.add(request)
+        self.do(Arm(("wait", request.serial), self.spec.timeouts.reply_wait))
+        self._advance()
+
+    def _advance(self) -> None:
+        """Send what may be sent now, and let the connection be recycled if that is wanted and nothing runs."""
+        for request in self._arbiter.next():
+            event = request.make_event(self.instructions)
+            self._arbiter.sent(request)
+            self.tell(m.CONNECTION, m.Transmit(event))
+        if self._arbiter.holding and not self._generations and not self._arbiter.pending:
+            self.tell(m.CONNECTION, m.RecycleReady())
+
+    @handles(m.ReplyWritten)
+    def reply_written(self, message: m.ReplyWritten) -> None:
+        """The request's time runs from now."""
+        request = self._arbiter.get_pending(message.event_id)
+        if request is not None:
+            request.written = True
+            self.do(Disarm(("wait", request.serial)))
+            self.do(Arm(("reply", request.event_id), self.spec.timeouts.reply))
+
+    @handles(m.ReplyCancelled)
+    def reply_cancelled(self, message: m.ReplyCancelled) -> None:
+        """The caller doesn't want the response any more."""
+        request = self._arbiter.find(message.future)
+        if request is None:
+            return
+        self._disarm(request)
+        if self._arbiter.take_waiting(request.serial) is None:
+            self._arbiter.abandon(request)
+            if not request.out_of_band:
+                self.tell(m.CONNECTION, m.Transmit(p.ResponseCancel()))
+                self._arbiter.settling = request.event_id
+                self.do(Arm("settle", self.spec.timeouts.reply))
+        self._advance()
+
+    @handles(m.CancelResponse)
+    def cancel_response(self, message: m.CancelResponse) -> None:
+        """Cancel one response, if it still runs."""
+        if message.response_id in self._generations:
+            self._send_cancel(message.response_id)
+
+    @handles(m.Interrupt)
+    def interrupt(self, _: m.Interrupt) -> None:
+        """Cancel what is active; requests that wait keep waiting."""
+        pending = any(not request.out_of_band for request in self._arbiter.pending)
+        if self._active is not None or pending:
+            self.tell(m.CONNECTION, m.Transmit(p.ResponseCancel()))
+
+    @handles(m.ReadActivity)
+    def read_activity(self, message: m.ReadActivity) -> None:
+        """Whether anything is asked for or under way."""
+        arbiter = self._arbiter
+        busy = bool(self._generations or arbiter.pending or arbiter.waiting)
+        self.do(Settle(message.future, busy))
+
+    def _send_cancel(self, response_id: str) -> None:
+        self.tell(m.CONNECTION, m.Transmit(p.ResponseCancel(response_id=response_id)))
+
+    def _disarm(self, request: Request) -> None:
+        self.do(Disarm(("wait", request.serial)))
+        if request.event_id:
+            self.do(Disarm(("reply", request.event_id)))
+
+    def _settled(self) -> None:
+        if self._arbiter.settling is not None:
+            self._arbiter.settling = None
+            self.do(Disarm("settle"))
+
+    @handles(TimerFired)
+    def timer_fired(self, message: TimerFired) -> None:
+        """A request has waited too long."""
+        if message.key == "settle":
+            self._arbiter.settling = None
+        else:
+            assert isinstance(message.key, tuple)
+            kind, which = message.key
+            if kind == "wait":
+                self._waited_too_long(which)
+            else:
+                self._timed_out(which)
+        self._advance()
+
+    def _waited_too_long(self, serial: int) -> None:
+        seconds = self.spec.timeouts.reply_wait
+        error = RealtimeError(f"generate_reply timed out: it was not its turn within {seconds:g} s")
+        request = self._arbiter.take_waiting(serial)
+        if request is None:
+            # Sent, but the socket has not taken it in all that time.
+            request = next((r for r in self._arbiter.pending if r.serial == serial), None)
+            if request is None:
+                return
+            self._arbiter.abandon(request)
+        self.do(Settle(request.future, error))
+
+    def _timed_out(self, event_id: str) -> None:
+        request = self._arbiter.get_pending(event_id)
+        if request is not None:
+            self._arbiter.abandon(request)
+            seconds = self.spec.timeouts.reply
+            self.do(
+                Settle(
+                    request.future,
+                    RealtimeError(f"generate_reply timed out: no response within {seconds:g} s"),
+                )
+            )
+
+    # -- a response begins -----------------------------------------------------------------------------
+
+    @handles(p.ResponseCreated)
+    def response_created(self, event: p.ResponseCreated) -> None:
+        """Match a response with its request and hand it out."""
+        response = event.response
+        request, wanted = self._match(response)
+        if request is not None:
+            self._disarm(request)
+        if self._arbiter.settling is not None and request is not None and not wanted:
+            self._settled()
+        out_of_band = self._is_out_of_band(response, request)
+        if not out_of_band:
+            self._arbiter.running.add(response.id)
+        if not wanted:
+            self._discarded.add(response.id)
+            self._send_cancel(response.id)
+            return
+        if not out_of_band and self._active is not None:
+            self._supersede(self._active)
+        generation = Generation(response.id, out_of_band, request is not None, self.now, self._make_future)
+        self._generations[response.id] = generation
+        if not out_of_band:
+            self._active = generation
+        cancel, response_id = self._cancel_response, response.id
+        handout = generation.handout(lambda: cancel(response_id))
+        self.emit("generation_created", handout)
+        if request is not None:
+            self.do(Settle(request.future, handout))
+
+    def _match(self, response: p.Response) -> tuple[Request | None, bool]:
+        """The request that a response answers, if any, and whether anybody still wants the response."""
+        event_id = p.given(response.metadata, {}).get("client_event_id")
+        if self._arbiter.knows(event_id):
+            self._echoes_metadata = True
+        elif not self._echoes_metadata and event_id is None:
+            candidate = self._arbiter.only_one()
+            event_id = candidate.event_id if candidate is not None else None
+        request = self._arbiter.take_pending(event_id)
+        if request is not None:
+            return request, not request.future.cancelled()
+        request = self._arbiter.take_abandoned(event_id)
+        return request, request is None
+
+    def _is_out_of_band(self, response: p.Response, request: Request | None) -> bool:
+        if isinstance(response.conversation_id, str):
+            self._names_conversations = True
+        if request is not None:
+            return request.out_of_band
+        # Null says so, but only from a server that names the conversation of other responses.
+        return self._names_conversations and response.conversation_id is None
+
+    def _supersede(self, generation: Generation) -> None:
+        self._finish_messages(generation)
+        details = p.ResponseStatusDetails(type="incomplete", reason="superseded")
+        self.do(Settle(generation.done, GenerationResult(status="incomplete", status_details=details)))
+        self._forget(generation)
+
+    # -- what it is made of ------------------------------------------------------------------------------
+
+    @handles(p.ResponseOutputItemAdded)
+    def output_item_added(self, event: p.ResponseOutputItemAdded) -> None:
+        """An item begins."""
+        generation = self._find(event.response_id)
+        if generation is None:
+            return
+        item = event.item
+        if isinstance(item, p.MessageItem):
+            self._message(generation, item.id)
+        elif isinstance(item, p.FunctionCallItem):
+            generation.announced_calls.update({item.id, item.call_id} - {""})
+            self.tell(m.CHAT_CTX, m.ItemGenerating(item.id, True))
+
+    @handles(p.ResponseContentPartAdded)
+    def content_part_added(self, event: p.ResponseContentPartAdded) -> None:
+        """A part begins: now it is known whether the message is spoken or written."""
+        generation = self._find(event.response_id)
+        if generation is None:
+            return
+        message = self._message(generation, event.item_id)
+        if "text" in event.part.type:
+            self._written_message(message)
+        else:
+            message.content_index = event.content_index
+            self._resolve_modalities(message, ["audio", "text"])
+
+    @handles(p.ResponseOutputAudioDelta)
+    def audio_delta(self, event: p.ResponseOutputAudioDelta) -> None:
+        """Sound: the hot path of a session."""
+        generation = self._generations.get(event.response_id) or self._find(event.response_id)
+        if generation is None:
+            return
+        message = generation.messages.get(event.item_id) or self._message(generation, event.item_id)
+        codec = self._codec
+        try:
+            samples = codec.decode(pybase64.b64decode(event.delta, validate=True))
+        except ValueError as error:
+            self._ignore(f"an audio delta is not base64 of whole samples ({type(error).__name__})")
+            return
+        if not message.audio_samples:
+            message.content_index = event.content_index
+            self._resolve_modalities(message, ["audio", "text"])
+            if generation.first_audio_at is None:
+                generation.first_audio_at = self.now
+        message.audio_samples += samples.size
+        self.do(Put(message.audio, AudioFrame._wrap(samples, codec.rate, 1)))
+
+    @handles(p.ResponseOutputAudioTranscriptDelta)
+    def transcript_delta(self, event: p.ResponseOutputAudioTranscriptDelta) -> None:
+        """Words of what is spoken."""
+        generation = self._find(event.response_id)
+        if generation is not None:
+            self._add_words(generation, event)
+
+    @handles(p.ResponseOutputTextDelta)
+    def text_delta(self, event: p.ResponseOutputTextDelta) -> None:
+        """Words of what is written."""
+        generation = self._find(event.response_id)
+        if generation is None:
+            return
+        self._written_message(self._message(generation, event.item_id))
+        self._add_words(generation, event)
+
+    def _add_words(
+        self, generation: Generation, event: p.ResponseOutputAudioTranscriptDelta | p.ResponseOutputTextDelta
+    ) -> None:
+        message = self._message(generation, event.item_id)
+        if generation.first_text_at is None:
+            generation.first_text_at = self.now
+        message.words.append(event.delta)
+        start_time = p.given(event.start_time, None)
+        text = event.delta if start_time is None else TimedString(event.delta, start_time)
+        self.do(Put(message.text, text))
+
+    @handles(p.ResponseFunctionCallArgumentsDone)
+    def arguments_done(self, event: p.ResponseFunctionCallArgumentsDone) -> None:
+        """A call is complete; if its item was announced, its final form comes with output_item.done."""
+        generation = self._find(event.response_id)
+        if generation is None or {event.item_id, event.call_id} & generation.announced_calls:
+            return
+        self._deliver_call(generation, event.item_id, event.call_id, event.name, event.arguments)
+
+    @handles(p.ResponseOutputItemDone)
+    def output_item_done(self, event: p.ResponseOutputItemDone) -> None:
+        """An item is complete."""
+        generation = self._find(event.response_id)
+        if generation is None:
+            return
+        item = event.item
+        if isinstance(item, p.FunctionCallItem):
+            self._deliver_call(generation, item.id, item.call_id, item.name, item.arguments)
+            self.tell(m.CHAT_CTX, m.ItemGenerating(item.id, False))
+        elif isinstance(item, p.MessageItem) and item.id in generation.messages:
+            self._end_message(generation.messages[item.id])
+
+    def _deliver_call(
+        self, generation: Generation, item_id: str, call_id: str, name: str, arguments: str
+    ) -> None:
+        call = generation.take_call(item_id, call_id, name, arguments)
+        if call is not None:
+            self.do(Put(generation.function_stream, call))
+
+    def _message(self, generation: Generation, item_id: str) -> Message:
+        """The message with this id; it is opened if this is the first that is heard of it."""
+        message = generation.messages.get(item_id)
+        if message is not None:
+            return message
+        message = generation.messages[item_id] = Message(item_id, self._make_future)
+        if not self.options.audio_output:
+            message.audio.end()
+            self._resolve_modalities(message, ["text"])
+        self.do(Put(generation.message_stream, message.handout()))
+        self.tell(m.CHAT_CTX, m.ItemGenerating(item_id, True))
+        return message
+
+    def _written_message(self, message: Message) -> None:
+        if self.options.audio_output and not message.modalities.done():
+            logger.warning("%s: text came in an audio session (item %s)", self.spec.label, message.id)
+        self._resolve_modalities(message, ["text"])
+
+    def _resolve_modalities(self, message: Message, modalities: list[str]) -> None:
+        if not message.modalities.done():
+            self.do(Settle(message.modalities, modalities))
+
+    def _find(self, response_id: str) -> Generation | None:
+        """The generation with this id; the active one for servers that leave the id out."""
+        generation = self._generations.get(response_id)
+        if generation is None and not response_id:
+            generation = self._active
+        if generation is None and response_id not in self._discarded:
+            self.ignored += 1
+        return generation
+
+    def _ignore(self, what: str) -> None:
+        self.ignored += 1
+        if what not in self._warned:
+            self._warned.add(what)
+            logger.warning("ignored: %s; more of this kind are counted, not logged", what)
+
+    # -- it ends -----------------------------------------------------------------------------------------
+
+    @handles(p.ResponseDone)
+    def response_done(self, event: p.ResponseDone) -> None:
+        """End the streams, account for the response, and let the next one begin."""
+        response = event.response
+        self._arbiter.running.discard(response.id)
+        if response.id in self._discarded:
+            self._discarded.discard(response.id)
+            self._advance()
+            return
+        generation = self._find(response.id)
+        if generation is not None:
+            self._complete(generation, response)
+        self._advance()
+
+    def _complete(self, generation: Generation, response: p.Response) -> None:
+        self._take_what_was_not_announced(generation, response)
+        self._finish_messages(generation, {item.id: item for item in response.output if item.id})
+        details = p.given(response.status_details, None)
+        result = GenerationResult(
+            status=response.status or "completed",
+            status_details=details,
+            usage=p.given(response.usage, None),
+        )
+        self.do(Settle(generation.done, result))
+        metadata = MetricsMetadata(model_name=self.spec.model_name, model_provider=self.spec.provider)
+        self.emit(
+            "metrics_collected",
+            generation.metrics(
+                response, self.now, self.spec.label, metadata, spoken=self.options.audio_output
+            ),
+        )
+        if response.status == "failed":
+            self.emit("error", model_error(self.spec.label, self._failure(details), recoverable=True))
+        elif response.status not in ("completed", ""):
+            logger.debug("response %s ended as %s", response.id, response.status)
+        self._forget(generation)
+
+    def _take_what_was_not_announced(self, generation: Generation, response: p.Response) -> None:
+        """Deliver what a server that leaves events out has only put into response.done."""
+        for item in response.output:
+            if isinstance(item, p.FunctionCallItem):
+                self._deliver_call(generation, item.id, item.call_id, item.name, item.arguments)
+            elif isinstance(item, p.MessageItem) and item.id and item.id not in generation.messages:
+                message = self._message(generation, item.id)
+                text = text_of(item)
+                if text:
+                    message.words.append(text)
+                    self.do(Put(message.text, text))
+
+    def _finish_messages(self, generation: Generation, items: dict[str, p.Item] | None = None) -> None:
+        """End all streams, and put what was said into the mirror."""
+        for message in generation.messages.values():
+            self._end_message(message)
+            item = (items or {}).get(message.id)
+            text = "".join(message.words) or (text_of(item) if item is not None else "")
+            self.tell(m.CHAT_CTX, m.MessageFinished(message.id, text, item))
+        for item_id in generation.announced_calls:
+            self.tell(m.CHAT_CTX, m.ItemGenerating(item_id, False))
+        self.do(End(generation.message_stream))
+        self.do(End(generation.function_stream))
+
+    def _end_message(self, message: Message) -> None:
+        if message.done:
+            return
+        message.done = True
+        if message.audio_samples:
+            ms = self._codec.samples_to_ms(message.audio_samples)
+            self.tell(m.CHAT_CTX, m.ItemAudioReceived(message.id, message.content_index, ms))
+        self.tell(m.CHAT_CTX, m.ItemGenerating(message.id, False))
+        self.do(End(message.text))
+        self.do(End(message.audio))
+        self._resolve_modalities(message, list(self.options.modalities))
+
+    def _forget(self, generation: Generation) -> None:
+        self._generations.pop(generation.id, None)
+        if self._active is generation:
+            self._active = None
+
+    def _failure(self, details: p.ResponseStatusDetails | str | None) -> APIError:
+        label = self.spec.label
+        if isinstance(details, str):
+            return APIError(f"{label}: the response failed: {details}")
+        error = p.given(details.error, None) if details is not None else None
+        if error is None:
+            return APIError(f"{label}: the response failed; the server gave no reason")
+        code = error_code(error)
+        words = p.given(error.message, "") or "no message"
+        return APIError(f"{label}: the response failed: {words}" + (f" ({code})" if code else ""), error)
+
+    # -- errors and the rest of life ---------------------------------------------------------------------
+
+    @handles(p.ErrorEvent)
+    def error_event(self, event: p.ErrorEvent) -> None:
+        """An error that is not the mirror's: a refused request's, or nobody's."""
+        error = event.error
+        code = error_code(error)
+        if error.message.startswith("Cancellation failed") or code == "response_cancel_not_active":
+            # What was to be cancelled had ended.
+            self._settled()
+            self._advance()
+            return
+        if self._arbiter.take_abandoned(error.event_id) is not None:
+            if self._arbiter.settling == error.event_id:
+                self._settled()
+            self._advance()
+            return
+        request = self._arbiter.take_pending(error.event_id)
+        if request is None and code == COLLISION and not isinstance(error.event_id, str):
+            candidate = self._arbiter.only_one()
+            request = self._arbiter.take_pending(candidate.event_id) if candidate is not None else None
+        if request is not None:
+            self._disarm(request)
+            if code == COLLISION and not request.retried:
+                # Server VAD was faster: wait for its response, then try once more.
+                request.retried = True
+                self._arbiter.add(request, first=True)
+                self.do(Arm(("wait", request.serial), self.spec.timeouts.reply_wait))
+                self._advance()
+                return
+            self.do(Settle(request.future, RealtimeError(error.message or "refused by the server", code)))
+        self.emit("error", model_error(self.spec.label, server_error(self.spec.label, error), True))
+        self._advance()
+
+    @handles(p.InputAudioBufferCommitted)
+    def input_committed(self, _: p.InputAudioBufferCommitted) -> None:
+        """A response without metadata may be the answer to this from now on."""
+        for request in self._arbiter.pending:
+            request.input_committed = True
+
+    @handles(m.Truncate)
+    def truncate(self, message: m.Truncate) -> None:
+        """Tell the mirror how much there was to be heard before it cuts."""
+        for generation in self._generations.values():
+            made = generation.messages.get(message.message_id)
+            if made is not None and made.audio_samples:
+                ms = self._codec.samples_to_ms(made.audio_samples)
+                self.tell(m.CHAT_CTX, m.ItemAudioReceived(made.id, made.content_index, ms))
+        self.tell(m.CHAT_CTX, message)
+
+    @handles(m.UpdateInstructions)
+    def update_instructions(self, message: m.UpdateInstructions) -> None:
+        """Requests with instructions of their own carry the session's too."""
+        self.instructions = message.instructions
+
+    @handles(m.OptionsChanged)
+    def options_changed(self, message: m.OptionsChanged) -> None:
+        """Nothing here depends on what can change, but what is read later must be true."""
+        self.options = message.options
+
+    @handles(m.ConnectionOpened)
+    def connection_opened(self, _: m.ConnectionOpened) -> None:
+        """Requests may go out again."""
+        self._arbiter.connected = True
+        self._echoes_metadata = self._names_conversations = False
+        self._advance()
+
+    @handles(m.ConnectionLost)
+    def connection_lost(self, _: m.ConnectionLost) -> None:
+        """What was under way is gone; what waited goes on waiting."""
+        for request in self._arbiter.connection_lost():
+            self._disarm(request)
+            self.do(Settle(request.future, RealtimeError("pending response discarded: session reconnection")))
+        self.do(Disarm("settle"))
+        self._discarded.clear()
+        self._drop_generations("session reconnection")
+
+    @handles(m.RecycleWanted)
+    def recycle_wanted(self, _: m.RecycleWanted) -> None:
+        """Let nothing new begin, and say when nothing runs."""
+        self._arbiter.holding = True
+        self._advance()
+
+    @handles(m.SessionClosing)
+    def session_closing(self, message: m.SessionClosing) -> None:
+        """Settle everything."""
+        self._closed = message.reason
+        for request in self._arbiter.close():
+            self._disarm(request)
+            self.do(Settle(request.future, RealtimeError(message.reason)))
+        self.do(Disarm("settle"))
+        self._drop_generations(message.reason)
+
+    def _drop_generations(self, reason: str) -> None:
+        for generation in list(self._generations.values()):
+            self._finish_messages(generation)
+            self.do(Settle(generation.done, RealtimeError(reason)))
+            self._forget(generation)

@@ -1,0 +1,202 @@
+"""Where a model's server is and how to be let in: addresses, keys, headers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import msgspec
+
+from antiphon.defaults import OPENAI_BASE_URL
+
+Secret = str | Callable[[], str]
+
+_SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
+# What a path becomes, by kind of server; other paths stay as they are.
+_OPENAI_PATHS = {path: f"{path}/realtime" for path in ("", "/v1", "/openai", "/openai/v1")}
+_AZURE_GA_PATHS = {
+    "": "/v1/realtime",
+    "/openai": "/openai/v1/realtime",
+    "/openai/v1": "/openai/v1/realtime",
+}
+_AZURE_LEGACY_PATHS = {"": "/realtime", "/openai": "/openai/realtime"}
+
+
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """A server and the credentials for it; its repr shows no secret.
+
+    Attributes:
+        base_url: As given or found in the environment.
+        model: The model's name.
+        azure: Whether it is Azure.
+        deployment: Azure's name for the model.
+        api_version: Azure's dated API; with it the legacy dialect is spoken.
+        api_key: The key, or what makes one.
+        entra_token: Azure's bearer token, or what makes one.
+    """
+
+    base_url: str
+    model: str
+    azure: bool = False
+    deployment: str | None = None
+    api_version: str | None = None
+    api_key: Secret | None = None
+    entra_token: Secret | None = None
+
+    def __repr__(self) -> str:
+        kind = "Azure" if self.azure else "OpenAI"
+        return f"<Endpoint {kind} {self.provider} model={self.model!r}>"
+
+    @property
+    def provider(self) -> str:
+        """host[:port]."""
+        return urlsplit(self.base_url).netloc.rpartition("@")[2]
+
+    @property
+    def legacy(self) -> bool:
+        """Whether Azure's dated dialect is spoken."""
+        return self.azure and self.api_version is not None
+
+    @property
+    def url(self) -> str:
+        """The WebSocket's address."""
+        return websocket_url(
+            self.base_url,
+            self.model,
+            azure=self.azure,
+            deployment=self.deployment,
+            api_version=self.api_version,
+        )
+
+    @property
+    def refetches_key(self) -> bool:
+        """Whether asking again can bring another key."""
+        return callable(self.api_key) or callable(self.entra_token)
+
+    def headers(self, user_agent: str, extra: Mapping[str, str]) -> list[str]:
+        """The handshake's headers, with fresh secrets. May block: it calls the users' callables."""
+        headers = {"User-Agent": user_agent, **extra}
+        if self.azure and self.entra_token is not None:
+            headers["Authorization"] = f"Bearer {_fetch(self.entra_token, 'entra_token')}"
+        elif self.api_key is not None:
+            key = _fetch(self.api_key, "api_key")
+            if self.azure:
+                headers["api-key"] = key
+            else:
+                headers["Authorization"] = f"Bearer {key}"
+        return [f"{name}: {value}" for name, value in headers.items()]
+
+
+def websocket_url(
+    base_url: str,
+    model: str,
+    *,
+    azure: bool = False,
+    deployment: str | None = None,
+    api_version: str | None = None,
+) -> str:
+    """The address to connect to.
+
+    Raises:
+        ValueError: `base_url` is no http(s) or ws(s) address.
+    """
+    parts = urlsplit(base_url)
+    if parts.scheme not in _SCHEMES or not parts.netloc:
+        raise ValueError(
+            f"base_url must be an address like https://host/v1, not {_without_userinfo(base_url)!r}"
+        )
+    if not azure:
+        paths, wanted = _OPENAI_PATHS, {"model": model}
+    elif api_version is not None:
+        paths = _AZURE_LEGACY_PATHS
+        wanted = {"api-version": api_version, "deployment": deployment or model}
+    else:
+        paths, wanted = _AZURE_GA_PATHS, {"model": deployment or model}
+    path = paths.get(parts.path.rstrip("/"), parts.path)
+    query = dict(parse_qsl(parts.query, keep_blank_values=True))
+    for name, value in wanted.items():
+        query.setdefault(name, value)
+    return urlunsplit((_SCHEMES[parts.scheme], parts.netloc, path, urlencode(query), ""))
+
+
+def find_endpoint(
+    *,
+    model: str,
+    base_url: str | None,
+    api_key: Secret | None,
+    azure_deployment: str | None,
+    entra_token: Secret | None,
+    api_version: str | None,
+) -> Endpoint:
+    """Complete the arguments of `RealtimeModel` from the environment.
+
+    Raises:
+        ValueError: A key or an address is missing.
+    """
+    azure = any(value is not None for value in (azure_deployment, entra_token, api_version))
+    if not azure:
+        key = api_key or os.environ.get("OPENAI_API_KEY")
+        if not key:
+            raise ValueError(
+                "no API key: pass api_key=… to RealtimeModel or set the environment variable OPENAI_API_KEY"
+            )
+        return _checked(
+            Endpoint(
+                base_url=base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI_BASE_URL,
+                model=model,
+                api_key=key,
+            )
+        )
+    # OPENAI_API_KEY is not looked at: it would be sent to another company.
+    key = api_key or os.environ.get("AZURE_OPENAI_API_KEY")
+    if not key and entra_token is None:
+        raise ValueError(
+            "no credentials for Azure: pass api_key=… or entra_token=…, or set AZURE_OPENAI_API_KEY"
+        )
+    if base_url is None:
+        azure_endpoint = os.environ.get("AZURE_OPENAI_ENDPOINT")
+        if not azure_endpoint:
+            raise ValueError("no Azure address: pass base_url=… or set AZURE_OPENAI_ENDPOINT")
+        base_url = azure_base_url(azure_endpoint)
+    if is_azure_ga(base_url):
+        api_version = None
+    return _checked(
+        Endpoint(
+            base_url=base_url,
+            model=model,
+            azure=True,
+            deployment=azure_deployment,
+            api_version=api_version,
+            api_key=key,
+            entra_token=entra_token,
+        )
+    )
+
+
+def azure_base_url(azure_endpoint: str) -> str:
+    """The base URL of an Azure resource; one that ends in /openai/v1 stays."""
+    endpoint = azure_endpoint.rstrip("/")
+    return endpoint if is_azure_ga(endpoint) else f"{endpoint}/openai"
+
+
+def is_azure_ga(base_url: str) -> bool:
+    """Whether an Azure address means the GA API whatever the API version."""
+    return urlsplit(base_url).path.rstrip("/").endswith("/openai/v1")
+
+
+def _checked(endpoint: Endpoint) -> Endpoint:
+    """Have a bad address fail where it was given, not on a thread later."""
+    _ = endpoint.url
+    return endpoint
+
+
+def _fetch(secret: Secret, name: str) -> str:
+    value = secret() if callable(secret) else secret
+    if not isinstance(value, str) or not value or any(ord(char) < 33 or ord(char) > 126 for char in value):
+        raise ValueError(f"{name} must be non-empty printable ASCII text without spaces")
+    return value
+
+
+def _without_userinfo(url: str) -> str:
+    return url.rpartition("@")[2]

@@ -1,0 +1,111 @@
+"""Turns speech into text, offline: pocketsphinx, with a grammar of what is usually asked tried first."""
+
+from __future__ import annotations
+
+import queue
+from importlib.resources import files
+from typing import Any, Final
+
+import numpy as np
+
+from antiphon.actors.audio import Int16Array
+from antiphon.testing.brains.base import Sound
+from antiphon.testing.denoise import denoise
+from antiphon.testing.extras import require
+from antiphon.testing.wirecodec import at_rate
+
+RATE: Final = 16_000
+_CHUNK: Final = RATE // 25  # the decoder holds Python's lock while it works: 40 ms of sound at a time
+_PAD: Final = np.zeros(RATE // 5, np.int16)
+_SILENT: Final = frozenset({"<s>", "</s>", "<sil>", "(NULL)", "[NOISE]", "[SPEECH]", "SIL", "+SPN+", "+NSN+"})
+_DOMAIN: Final = "domain"
+_PHONES: Final = "phones"
+_DECODERS: Final = 2
+
+
+class Recognizer:
+    """Recognizes utterances; several threads may do so at once, two of them truly so."""
+
+    def __init__(self) -> None:
+        self._idle: queue.LifoQueue[Any] = queue.LifoQueue()
+        self._idle.put(_decoder())
+        self._spare = iter([None] * (_DECODERS - 1))
+
+    def transcribe(self, sound: Sound) -> str:
+        """What was said, in lower case and without punctuation; "" if nothing was."""
+        if not len(sound.samples) or not np.any(sound.samples):
+            return ""
+        clean, snr = denoise(at_rate(sound, RATE))
+        padded = np.concatenate([_PAD, clean, _PAD])
+        decoder = self._take()
+        try:
+            return _recognize(decoder, padded, snr)
+        finally:
+            self._idle.put(decoder)
+
+    def _take(self) -> Any:
+        try:
+            return self._idle.get_nowait()
+        except queue.Empty:
+            if next(self._spare, self) is None:
+                return _decoder()
+            return self._idle.get()
+
+
+def _decoder() -> Any:
+    sphinx = require("pocketsphinx", "local")
+    config = sphinx.Config(loglevel="FATAL", remove_noise=True, maxhmmpf=4000, maxwpf=20)
+    decoder = sphinx.Decoder(config)
+    grammar = files("antiphon.testing.brains").joinpath("domain.gram").read_text("utf-8")
+    decoder.add_jsgf_string(_DOMAIN, grammar)
+    decoder.add_allphone_file(_PHONES, sphinx.get_model_path("en-us/en-us-phone.lm.bin"))
+    return decoder
+
+
+def _recognize(decoder: Any, samples: Int16Array, snr: float) -> str:
+    decoder.activate_search(_DOMAIN)
+    decoder.start_utt()
+    decoder.process_raw(samples.tobytes(), False, True)
+    decoder.end_utt()
+    expected = _Scored(decoder)
+    if expected.complete:
+        _stream(decoder, samples, _PHONES)
+        if expected.fits(_Scored(decoder), snr):
+            return expected.text
+    _stream(decoder, samples, "_default")
+    return _Scored(decoder).text
+
+
+def _stream(decoder: Any, samples: Int16Array, search: str) -> None:
+    """Decode in small pieces, with the cepstral mean that the first pass found."""
+    mean = decoder.get_cmn(False)
+    decoder.activate_search(search)
+    decoder.set_cmn(mean)
+    decoder.start_utt()
+    for start in range(0, len(samples), _CHUNK):
+        decoder.process_raw(samples[start : start + _CHUNK].tobytes())
+    decoder.end_utt()
+    decoder.set_cmn(mean)
+
+
+class _Scored:
+    """The result of one pass, and how well it fits the sound."""
+
+    def __init__(self, decoder: Any) -> None:
+        segments = list(decoder.seg() or [])
+        words = [segment for segment in segments if segment.word not in _SILENT]
+        hypothesis = decoder.hyp()
+        self.text: str = hypothesis.hypstr if hypothesis is not None else ""
+        self.score = float(sum(np.log(max(segment.ascore, 1e-300)) for segment in segments))
+        self.frames = sum(segment.end_frame - segment.start_frame + 1 for segment in words)
+        end = segments[-1].end_frame if segments else 0
+        self.complete = bool(words) and end >= decoder.n_frames() - 3
+
+    def fits(self, free: _Scored, snr: float) -> bool:
+        """Whether this is nearly as likely as the freest reading of the sound; noise takes some likelihood."""
+        loss = (free.score - self.score) / max(self.frames, 1)
+        return loss < float(np.interp(snr, _SNRS, _LOSSES))
+
+
+_SNRS: Final = (15.0, 25.0, 40.0)
+_LOSSES: Final = (4.0, 3.4, 2.6)

@@ -7,6 +7,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from antiphon.testing.driver import Driver as Driver
+    from antiphon.testing.driver import FakeWire as FakeWire
     from antiphon.testing.localserver import LocalServer as LocalServer
     from antiphon.testing.log import EventLog as EventLog
     from antiphon.testing.log import Record as Record
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from antiphon.testing.speech import transcribe as transcribe
 
 _MODULES = {
+    "Driver": "driver",
+    "FakeWire": "driver",
     "LocalServer": "localserver",
     "EventLog": "log",
     "Record": "log",
@@ -23,7 +27,7 @@ _MODULES = {
     "transcribe": "speech",
 }
 
-__all__ = ["EventLog", "LocalServer", "Record", "Script", "synthesize", "transcribe"]
+__all__ = ["Driver", "EventLog", "FakeWire", "LocalServer", "Record", "Script", "synthesize", "transcribe"]
 
 
 def __getattr__(name: str) -> Any:

@@ -92,19 +92,25 @@ class _Scored:
     """The result of one pass, and how well it fits the sound."""
 
     def __init__(self, decoder: Any) -> None:
-        segments = list(decoder.seg() or [])
-        words = [segment for segment in segments if segment.word not in _SILENT]
         hypothesis = decoder.hyp()
         self.text: str = hypothesis.hypstr if hypothesis is not None else ""
-        self.score = float(sum(np.log(max(segment.ascore, 1e-300)) for segment in segments))
-        self.frames = sum(segment.end_frame - segment.start_frame + 1 for segment in words)
-        end = segments[-1].end_frame if segments else 0
-        self.complete = bool(words) and end >= decoder.n_frames() - 3
+        segments = list(decoder.seg() or [])
+        words = [segment for segment in segments if segment.word not in _SILENT]
+        self.first = words[0].start_frame if words else 0
+        self.last = words[-1].end_frame if words else -1
+        self._frames = np.zeros(decoder.n_frames() + 1)  # the logarithm of the likelihood of each frame
+        for segment in segments:
+            length = segment.end_frame - segment.start_frame + 1
+            score = float(np.log(max(segment.ascore, 1e-300))) / max(length, 1)
+            self._frames[segment.start_frame : segment.end_frame + 1] = score
 
-    def fits(self, free: _Scored, snr: float) -> bool:
-        """Whether this is nearly as likely as the freest reading of the sound; noise takes some likelihood."""
-        loss = (free.score - self.score) / max(self.frames, 1)
-        return loss < float(np.interp(snr, _SNRS, _LOSSES))
+    def score(self, first: int, last: int) -> float:
+        """The mean over some frames, both ends included."""
+        return float(self._frames[first : last + 1].mean()) if last >= first else 0.0
+
+    def loss(self, free: _Scored) -> float:
+        """How much less likely this is than the freest reading of the sound, per frame of what was said."""
+        return free.score(self.first, self.last) - self.score(self.first, self.last)
 
 
 _SNRS: Final = (15.0, 25.0, 40.0)

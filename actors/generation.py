@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from typing import Any
 
 import antiphon.protocol as p
+from antiphon.actors.audio import AudioFrame
 from antiphon.actors.chat import FunctionCall
 from antiphon.actors.events import (
     CachedTokenDetails,
@@ -26,26 +27,31 @@ MakeFuture = Callable[[], Future[Any]]
 class Message:
     """One message of a response."""
 
-    __slots__ = ("audio", "audio_samples", "content_index", "done", "id", "modalities", "text", "words")
+    __slots__ = (
+        "audio",
+        "audio_samples",
+        "content_index",
+        "cut",
+        "done",
+        "handout",
+        "id",
+        "modalities",
+        "text",
+        "words",
+    )
 
     def __init__(self, item_id: str, make_future: MakeFuture) -> None:
         self.id = item_id
         self.text: Stream[str] = Stream()
-        self.audio: Stream[object] = Stream()
+        self.audio: Stream[AudioFrame] = Stream()
         self.modalities: Future[list[str]] = make_future()
+        self.handout = MessageGeneration(item_id, self.text, self.audio, self.modalities)
         self.words: list[str] = []
         self.audio_samples = 0
         self.content_index = 0
         self.done = False
-
-    def handout(self) -> MessageGeneration:
-        """What the application gets."""
-        return MessageGeneration(
-            message_id=self.id,
-            text_stream=self.text,
-            audio_stream=self.audio,
-            modalities=self.modalities,
-        )
+        # Playback was cut in the middle of it: what still comes of its audio is not to be heard.
+        self.cut = False
 
 
 class Generation:

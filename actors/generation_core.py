@@ -5,23 +5,41 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+import msgspec
 import pybase64
 
 import antiphon.protocol as p
 from antiphon.actors import messages as m
 from antiphon.actors.arbiter import Arbiter, Request
-from antiphon.actors.audio import AudioFrame, codec_for
+from antiphon.actors.audio import AudioFrame, Int16Array, codec_for
 from antiphon.actors.config import SessionOptions, SessionSpec
 from antiphon.actors.core import Arm, Core, Disarm, End, Put, Settle, TimerFired, handles
 from antiphon.actors.errors import APIError, RealtimeError
 from antiphon.actors.events import GenerationResult, MetricsMetadata
 from antiphon.actors.failures import error_code, model_error, server_error
 from antiphon.actors.generation import Generation, MakeFuture, Message, text_of
+from antiphon.actors.playback import Playback
 from antiphon.actors.streams import TimedString
 
 logger = logging.getLogger("antiphon.generation")
 
 COLLISION = "conversation_already_has_active_response"
+
+
+# -- effects that only this actor's shell performs --------------------------------------------------------
+
+
+class Play(msgspec.Struct, frozen=True):
+    """Queue audio of an item for the player."""
+
+    item_id: str
+    samples: Int16Array
+
+
+class FinishPlaying(msgspec.Struct, frozen=True):
+    """No more audio of an item will come."""
+
+    item_id: str
 
 
 class GenerationCore(Core):
@@ -30,6 +48,7 @@ class GenerationCore(Core):
     Args:
         spec: What the session was made with.
         options: What the server is told.
+        playback: The ledger that the application's player reads.
         make_future: Makes the futures that the application gets.
         cancel_response: Called by `GenerationCreatedEvent.cancel` with the response's id, on any thread.
     """
@@ -38,10 +57,12 @@ class GenerationCore(Core):
         self,
         spec: SessionSpec,
         options: SessionOptions,
+        playback: Playback,
         make_future: MakeFuture,
         cancel_response: Callable[[str], None],
     ) -> None:
         super().__init__()
+        self._playback = playback
         self.spec = spec
         self.options = options
         self.instructions: str | None = None
@@ -113,10 +134,27 @@ class GenerationCore(Core):
 
     @handles(m.Interrupt)
     def interrupt(self, _: m.Interrupt) -> None:
-        """Cancel what is active; requests that wait keep waiting."""
+        """Cancel what is active and fall silent; requests that wait keep waiting."""
         pending = any(not request.out_of_band for request in self._arbiter.pending)
         if self._active is not None or pending:
             self.tell(m.CONNECTION, m.Transmit(p.ResponseCancel()))
+        self._cut_playback()
+
+    @handles(p.InputAudioBufferSpeechStarted)
+    def speech_started(self, _: p.InputAudioBufferSpeechStarted) -> None:
+        """The user talks over the model: fall silent, and tell the server what was heard."""
+        if self.options.interrupts:
+            self._cut_playback()
+
+    def _cut_playback(self) -> None:
+        if not self._playback.attached:
+            return
+        for cut in self._playback.cut():
+            self._tell_received(cut.item_id)
+            self.tell(m.CHAT_CTX, m.Truncate(cut.item_id, True, cut.heard_ms, None))
+        for generation in self._generations.values():
+            for message in generation.messages.values():
+                message.cut = message.cut or message.audio_samples > 0
 
     @handles(m.ReadActivity)
     def read_activity(self, message: m.ReadActivity) -> None:
@@ -281,7 +319,12 @@ class GenerationCore(Core):
             if generation.first_audio_at is None:
                 generation.first_audio_at = self.now
         message.audio_samples += samples.size
-        self.do(Put(message.audio, AudioFrame._wrap(samples, codec.rate, 1)))
+        played = self._playback.attached
+        if played and not message.cut:
+            self.do(Play(message.id, samples))
+        # Once the application plays through the ledger, nothing is held twice unless it asks for it.
+        if not played or message.handout.audio_taken:
+            self.do(Put(message.audio, AudioFrame._wrap(samples, codec.rate, 1)))
 
     @handles(p.ResponseOutputAudioTranscriptDelta)
     def transcript_delta(self, event: p.ResponseOutputAudioTranscriptDelta) -> None:
@@ -347,7 +390,7 @@ class GenerationCore(Core):
         if not self.options.audio_output:
             message.audio.end()
             self._resolve_modalities(message, ["text"])
-        self.do(Put(generation.message_stream, message.handout()))
+        self.do(Put(generation.message_stream, message.handout))
         self.tell(m.CHAT_CTX, m.ItemGenerating(item_id, True))
         return message
 
@@ -448,6 +491,7 @@ class GenerationCore(Core):
         self.tell(m.CHAT_CTX, m.ItemGenerating(message.id, False))
         self.do(End(message.text))
         self.do(End(message.audio))
+        self.do(FinishPlaying(message.id))
         self._resolve_modalities(message, list(self.options.modalities))
 
     def _forget(self, generation: Generation) -> None:
@@ -509,12 +553,15 @@ class GenerationCore(Core):
     @handles(m.Truncate)
     def truncate(self, message: m.Truncate) -> None:
         """Tell the mirror how much there was to be heard before it cuts."""
+        self._tell_received(message.message_id)
+        self.tell(m.CHAT_CTX, message)
+
+    def _tell_received(self, item_id: str) -> None:
         for generation in self._generations.values():
-            made = generation.messages.get(message.message_id)
+            made = generation.messages.get(item_id)
             if made is not None and made.audio_samples:
                 ms = self._codec.samples_to_ms(made.audio_samples)
                 self.tell(m.CHAT_CTX, m.ItemAudioReceived(made.id, made.content_index, ms))
-        self.tell(m.CHAT_CTX, message)
 
     @handles(m.UpdateInstructions)
     def update_instructions(self, message: m.UpdateInstructions) -> None:

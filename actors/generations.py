@@ -5,7 +5,8 @@ from __future__ import annotations
 from antiphon.actors import messages as m
 from antiphon.actors.core import CoreActor
 from antiphon.actors.emitter import Emitter
-from antiphon.actors.generation_core import GenerationCore
+from antiphon.actors.generation_core import FinishPlaying, GenerationCore, Play
+from antiphon.actors.playback import Playback
 from antiphon.actors.strand import Strand
 
 
@@ -16,7 +17,20 @@ class GenerationActor(CoreActor):
         strand: The session's strand.
         core: Decisions.
         emitter: Where events for the user go.
+        playback: The ledger that the application's player reads.
     """
 
-    def __init__(self, strand: Strand, core: GenerationCore, emitter: Emitter) -> None:
+    def __init__(self, strand: Strand, core: GenerationCore, emitter: Emitter, playback: Playback) -> None:
         super().__init__(strand, m.GENERATION, core, emitter)
+        self._playback = playback
+
+    def _play(self, effect: Play) -> None:
+        self._playback.write(effect.item_id, effect.samples)
+
+    def _finish_playing(self, effect: FinishPlaying) -> None:
+        self._playback.finish(effect.item_id)
+
+
+GenerationActor.performers.update(
+    {Play: GenerationActor._play, FinishPlaying: GenerationActor._finish_playing}
+)

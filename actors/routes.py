@@ -24,7 +24,7 @@ ROUTES: dict[type, tuple[str, ...]] = {
     p.ConversationItemInputAudioTranscriptionFailed: (CHAT_CTX,),
     p.InputAudioBufferCommitted: (AUDIO_IN, GENERATION),
     p.InputAudioBufferCleared: (),
-    p.InputAudioBufferSpeechStarted: (AUDIO_IN, CHAT_CTX),
+    p.InputAudioBufferSpeechStarted: (AUDIO_IN, CHAT_CTX, GENERATION),
     p.InputAudioBufferSpeechStopped: (CHAT_CTX,),
     p.InputAudioBufferTimeoutTriggered: (CONNECTION,),
     p.InputAudioBufferDtmfEventReceived: (CONNECTION,),

@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from antiphon.actors import messages as m
+from antiphon.actors.audio import codec_for
 from antiphon.actors.audio_gate import AudioGate
 from antiphon.actors.audio_in import AudioInActor, AudioInCore
 from antiphon.actors.chat import ChatContext
@@ -24,6 +25,7 @@ from antiphon.actors.failures import model_error
 from antiphon.actors.generation_core import GenerationCore
 from antiphon.actors.generations import GenerationActor
 from antiphon.actors.ids import new_id
+from antiphon.actors.playback import Playback
 from antiphon.actors.runtime import Runtime, forbid_blocking
 from antiphon.actors.strand import Strand
 from antiphon.actors.streams import SessionFuture
@@ -50,6 +52,7 @@ class ActorSession:
         self.emitter = Emitter(runtime, EVENT_NAMES)
         self.strand = Strand(runtime, f"session {self.id}")
         self.audio = AudioGate(self.strand, spec.input_chunk_ms, options.input_audio_format)
+        self.playback = Playback(codec_for(options.output_audio_format).rate)
         self._runtime = runtime
         self._final: Future[ChatContext] = Future()
         self._changed = threading.Condition()
@@ -65,12 +68,13 @@ class ActorSession:
     def _build(self, options: SessionOptions) -> None:
         spec, strand, emitter = self.spec, self.strand, self.emitter
         chat_ctx = ChatCtxCore(spec, options, self._final)
-        generation = GenerationCore(spec, options, self.make_future, self._cancel_response)
+        playback = self.playback
+        generation = GenerationCore(spec, options, playback, self.make_future, self._cancel_response)
         audio_in = AudioInCore(spec, options)
         connection = ConnectionCore(spec, options, emitter.wants)
         self._children = [
             ChildSpec(m.CHAT_CTX, lambda: ChatCtxActor.start(strand, chat_ctx, emitter)),
-            ChildSpec(m.GENERATION, lambda: GenerationActor.start(strand, generation, emitter)),
+            ChildSpec(m.GENERATION, lambda: GenerationActor.start(strand, generation, emitter, playback)),
             ChildSpec(m.AUDIO_IN, lambda: AudioInActor.start(strand, audio_in, emitter)),
             ChildSpec(
                 m.CONNECTION,

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import queue
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import Generic, TypeVar
 
-import msgspec
-
+from antiphon.actors.audio import AudioFrame
 from antiphon.actors.runtime import forbid_blocking
 
 T = TypeVar("T")
@@ -153,29 +151,43 @@ class TimedString(str):
         return made
 
 
-class MessageGeneration(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+class MessageGeneration:
     """One message of a response, while it is made.
 
     Attributes:
         message_id: The item's id.
         text_stream: Pieces of the text or of the audio's transcript.
-        audio_stream: `AudioFrame`s at the output format's rate.
         modalities: Future of ["audio", "text"] or ["text"].
     """
 
-    message_id: str
-    text_stream: Stream[str]
-    audio_stream: Stream[object]
-    modalities: Future[list[str]]
+    __slots__ = ("_audio_stream", "_audio_taken", "message_id", "modalities", "text_stream")
 
+    def __init__(
+        self,
+        message_id: str,
+        text_stream: Stream[str],
+        audio_stream: Stream[AudioFrame],
+        modalities: Future[list[str]],
+    ) -> None:
+        self.message_id = message_id
+        self.text_stream = text_stream
+        self.modalities = modalities
+        self._audio_stream = audio_stream
+        self._audio_taken = False
 
-def wait_event(event: threading.Event, timeout: float | None, what: str) -> bool:
-    """Wait for an event on a thread that may wait.
+    @property
+    def audio_stream(self) -> Stream[AudioFrame]:
+        """The audio, as frames at the output format's rate.
 
-    Raises:
-        RealtimeError: Called on an engine thread.
-    """
-    if event.is_set():
-        return True
-    forbid_blocking(what)
-    return event.wait(timeout)
+        When the application plays through `session.playback`, only what arrives after this was first read.
+        """
+        self._audio_taken = True
+        return self._audio_stream
+
+    @property
+    def audio_taken(self) -> bool:
+        """Whether the application has asked for the audio. For the engine."""
+        return self._audio_taken
+
+    def __repr__(self) -> str:
+        return f"<MessageGeneration {self.message_id}>"

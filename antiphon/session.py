@@ -18,6 +18,7 @@ from antiphon.actors.config import SessionOptions, SessionSpec, ToolDef
 from antiphon.actors.emitter import EventStream
 from antiphon.actors.events import GenerationCreatedEvent
 from antiphon.actors.item_ops import ChatCtxReport
+from antiphon.actors.playback import Playback
 from antiphon.actors.runtime import Runtime, forbid_blocking
 from antiphon.actors.session import ActorSession
 from antiphon.actors.streams import SessionFuture
@@ -266,7 +267,7 @@ class RealtimeSession:
         return self._actors.has_active_generation(READ_TIMEOUT)
 
     def interrupt(self) -> None:
-        """Cancel the response that is under way; nothing if there is none."""
+        """Cancel the response that is under way, and cut what plays to what was heard."""
         self._actors.tell(m.GENERATION, m.Interrupt())
 
     def truncate(
@@ -288,6 +289,16 @@ class RealtimeSession:
         self._actors.tell(
             m.GENERATION, m.Truncate(message_id, "audio" in modalities, int(audio_end_ms), transcript)
         )
+
+    @property
+    def playback(self) -> Playback:
+        """The ledger that a player reads; from the first access on, what the model says goes there.
+
+        Access it before the first response. When the user talks over the model (with `interrupt_response`),
+        and at `interrupt()`, it falls silent and the server is told how much was heard.
+        """
+        self._actors.playback.attach()
+        return self._actors.playback
 
     # -- the conversation -----------------------------------------------------------------------------------
 

@@ -220,4 +220,3 @@ class Connection:
             self._closing.set()
             for running in list(self._running.values()):
                 running.set()
-

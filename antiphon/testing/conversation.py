@@ -134,7 +134,10 @@ class Conversation:
         check_session(update)
         assert update is not None
         fresh = merged(self.session, update)
-        if self._responder.spoke and fresh["audio"]["output"]["voice"] != self.session["audio"]["output"]["voice"]:
+        if (
+            self._responder.spoke
+            and fresh["audio"]["output"]["voice"] != self.session["audio"]["output"]["voice"]
+        ):
             message = "Cannot update a conversation's voice if assistant audio is present."
             raise ApiError(message, "cannot_update_voice", "session.audio.output.voice")
         self.session = fresh

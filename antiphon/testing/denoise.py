@@ -14,32 +14,31 @@ _MEMORY: Final = 0.96  # of the decision-directed estimate
 _QUIET_SHARE: Final = 8  # the quietest eighth of the frames is taken for noise
 
 
-def denoise(samples: Int16Array) -> tuple[Int16Array, float]:
+def denoise(samples: Int16Array) -> Int16Array:
     """Filter a whole utterance (Wiener gain, a-priori SNR by the decision-directed rule).
 
     Args:
         samples: Mono, 8 to 24 kHz.
 
     Returns:
-        The utterance, as long as before, and its signal-to-noise ratio in dB.
+        The utterance, as long as before.
     """
     if len(samples) < _SIZE:
-        return samples, 0.0
+        return samples
     window = np.hanning(_SIZE + 1)[:-1]
     padded = np.concatenate([np.zeros(_SIZE), samples / 32768.0, np.zeros(2 * _SIZE)])
     count = (len(padded) - _SIZE) // _HOP + 1
     frames = padded[np.arange(_SIZE) + _HOP * np.arange(count)[:, None]] * window
     spectra = np.fft.rfft(frames, axis=1)
     power = np.abs(spectra) ** 2
-    noise = _noise(power)
-    spectra *= _gains(power, noise)
+    spectra *= _gains(power, _noise(power))
     filtered = np.zeros(len(padded))
     for index, frame in enumerate(np.fft.irfft(spectra, axis=1) * window):
         filtered[index * _HOP : index * _HOP + _SIZE] += frame
-    clean = filtered[_SIZE : _SIZE + len(samples)] / 1.5  # what squared Hann windows at a quarter's step add up to
-    loud = np.percentile(power.sum(axis=1), 90)
-    snr = 10 * float(np.log10(max(loud / noise.sum(), 1e-3)))
-    return np.rint(clean * 32768).clip(-32768, 32767).astype(np.int16), snr
+    clean = (
+        filtered[_SIZE : _SIZE + len(samples)] / 1.5
+    )  # what squared Hann windows at a quarter's step add up to
+    return np.rint(clean * 32768).clip(-32768, 32767).astype(np.int16)
 
 
 def _noise(power: NDArray[np.float64]) -> NDArray[np.float64]:

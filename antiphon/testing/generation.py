@@ -155,9 +155,7 @@ class Generation:
         self._message = message = _Message(stored, index)
         spoken = self.plan.modality == "audio"
         part = p.ContentPart(type="audio", transcript="") if spoken else p.ContentPart(type="text", text="")
-        events.append(
-            p.ResponseContentPartAdded(part=part, **self._where(message), event_id=new_id("event"))
-        )
+        events.append(p.ResponseContentPartAdded(part=part, **self._where(message), event_id=new_id("event")))
         return message, events
 
     def _close_message(self, status: str) -> Events:

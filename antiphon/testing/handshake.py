@@ -43,7 +43,11 @@ def wish(path: str, headers: Mapping[str, str], default: Names) -> Wish:
     query = parse_qs(urlsplit(path).query)
     model = (query.get("model") or query.get("deployment") or ["gpt-realtime"])[0]
     names: Names = default
-    if query.get("names", [""])[0] == "beta" or "api-version" in query or "realtime=v1" in headers.get("OpenAI-Beta", ""):
+    if (
+        query.get("names", [""])[0] == "beta"
+        or "api-version" in query
+        or "realtime=v1" in headers.get("OpenAI-Beta", "")
+    ):
         names = "beta"
     return Wish(model, names)
 
@@ -59,9 +63,9 @@ def refusal(
     if parts.path.rstrip("/") not in PATHS:
         return Refusal(404, f"Invalid URL (GET {parts.path})")
     origin = headers.get("Origin")
-    if origin is not None and "*" not in origins and origin not in origins:
-        if urlsplit(origin).netloc != headers.get("Host"):
-            return Refusal(403, f"Origin {origin} is not allowed.", code="origin_not_allowed")
+    allowed = origin is None or "*" in origins or origin in origins
+    if not allowed and urlsplit(str(origin)).netloc != headers.get("Host"):
+        return Refusal(403, f"Origin {origin} is not allowed.", code="origin_not_allowed")
     if api_key is None:
         return None
     scheme, _, token = headers.get("Authorization", "").partition(" ")

@@ -68,9 +68,7 @@ class ItemHandlers:
         )
         previous = self._items.insert(StoredItem(item, sound=sound))
         return [
-            p.InputAudioBufferCommitted(
-                previous_item_id=previous, item_id=item_id, event_id=new_id("event")
-            ),
+            p.InputAudioBufferCommitted(previous_item_id=previous, item_id=item_id, event_id=new_id("event")),
             p.ConversationItemAdded(previous_item_id=previous, item=item, event_id=new_id("event")),
             p.ConversationItemDone(previous_item_id=previous, item=item, event_id=new_id("event")),
             Hear(item_id, sound),

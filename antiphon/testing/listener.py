@@ -146,7 +146,7 @@ class Listener:
         return TurnEnded(item_id, at_ms, self._take(max(self._start, self._turn_start), at_ms))
 
     def _idle(self) -> list[Heard]:
-        timeout = self._config and self._config.get("idle_timeout_ms")
+        timeout: int | None = self._config.get("idle_timeout_ms") if self._config else None
         if timeout is None or self._idle_from is None or self._now < self._idle_from + timeout:
             return []
         start = max(self._start, self._idle_from)

@@ -123,7 +123,9 @@ class Responder:
                 msgspec.convert(tool, p.FunctionToolDef) for tool in tools if tool["type"] == "function"
             ),
             tool_choice=_tool_choice(params.get("tool_choice", session["tool_choice"])),
-            input=None if wanted is None else tuple(self._turn(one, n, session) for n, one in enumerate(wanted)),
+            input=None
+            if wanted is None
+            else tuple(self._turn(one, n, session) for n, one in enumerate(wanted)),
             metadata=params.get("metadata"),
             max_tokens=limit if isinstance(limit, int) else None,
             speed=output["speed"],

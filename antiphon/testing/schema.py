@@ -19,7 +19,11 @@ _NAMES: list[tuple[type, str]] = [
 
 
 def _got(value: object) -> str:
-    return "null" if value is None else next((name for kind, name in _NAMES if isinstance(value, kind)), "a value")
+    return (
+        "null"
+        if value is None
+        else next((name for kind, name in _NAMES if isinstance(value, kind)), "a value")
+    )
 
 
 def _wrong_type(path: str, expected: str, value: object) -> ApiError:

@@ -1,4 +1,4 @@
-'''A server that plays a script: what to wait for, and what to do then. For tests of the unusual.
+"""A server that plays a script: what to wait for, and what to do then. For tests of the unusual.
 
 A script is TOML:
 
@@ -29,7 +29,7 @@ do = [{ drop = true }]                 # cut the socket off; { close = 1011, rea
 Turns happen in order: one that waits is not looked at before those above it have happened. `each = true` makes a turn
 that stands beside the order and happens each time. `swallow = true` keeps the awaited event from the brain. An event
 that is sent without an `event_id` is given one.
-'''
+"""
 
 from __future__ import annotations
 
@@ -106,7 +106,9 @@ def _check(step: Json, number: int) -> None:
     known = [kind for kind in _KINDS if kind in step]
     extra = [key for key in step if key not in (*known, "reason")]
     if len(known) != 1 or extra:
-        raise ValueError(f"not a script: turn {number} has a step {step!r}; it needs one of {', '.join(_KINDS)}")
+        raise ValueError(
+            f"not a script: turn {number} has a step {step!r}; it needs one of {', '.join(_KINDS)}"
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -227,14 +227,16 @@ def merged(session: Json, update: Json) -> Json:
     return result
 
 
-_WHOLE: Final = frozenset({"format", "transcription", "noise_reduction", "tracing", "truncation", "prompt", "voice"})
+_WHOLE: Final = frozenset(
+    {"format", "transcription", "noise_reduction", "tracing", "truncation", "prompt", "voice"}
+)
 
 
 def _merge(target: Json, update: Json) -> None:
     for key, value in update.items():
         if key == "turn_detection" and value is not None:
-            before = target.get(key)
-            same = before is not None and before["type"] == value["type"]
+            before: Json = target.get(key) or {}
+            same = before.get("type") == value["type"]
             target[key] = {**(before if same else _VAD_DEFAULTS[value["type"]]), **value}
         elif key == "format" and value["type"] == "audio/pcm":
             target[key] = {**_PCM, **value}

@@ -1,0 +1,15 @@
+"""The commands, put together. Each command is a module of its own with a function that typer reads."""
+
+import typer
+
+from antiphon.cli.serve import serve
+from antiphon.cli.version import version
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Real-time voice for Python programs that use threads.",
+)
+app.command()(serve)
+app.command()(version)

@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 from antiphon.actors.io_loop import Timer
 from antiphon.actors.strand import Strand
 from antiphon.actors.transport import Dial, DialSpec, HandshakeError, SocketListener
-from antiphon.protocol import ServerEventBase, encode_server_event
+from antiphon.protocol import ServerEvent, encode_server_event
 
 T = TypeVar("T")
 
@@ -55,7 +55,7 @@ class FakeWire:
 
     # -- the server's side -------------------------------------------------------------------------
 
-    def reply(self, *events: ServerEventBase | Mapping[str, Any] | bytes) -> None:
+    def reply(self, *events: ServerEvent | Mapping[str, Any] | bytes) -> None:
         """Have events arrive at the session, in one read, and run it."""
         frames = []
         for event in events:

@@ -13,6 +13,7 @@ import msgspec
 from antiphon.testing.conversation import Names
 
 PATHS: Final = frozenset({"/v1/realtime", "/realtime", "/openai/v1/realtime", "/openai/realtime"})
+_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,18 +54,19 @@ def wish(path: str, headers: Mapping[str, str], default: Names) -> Wish:
 
 
 def refusal(
-    path: str, headers: Mapping[str, str], *, api_key: str | None, origins: Collection[str]
+    path: str, headers: Mapping[str, str], *, host: str, api_key: str | None, origins: Collection[str]
 ) -> Refusal | None:
     """Check path, origin and key; `None` if the client may connect.
 
-    A browser says where its page comes from; only pages of this host, and of `origins` ("*": all), may connect.
+    A browser says where its page comes from; only pages of this server (which listens at `host`), and of `origins`
+    ("*": all), may connect.
     """
     parts = urlsplit(path)
     if parts.path.rstrip("/") not in PATHS:
         return Refusal(404, f"Invalid URL (GET {parts.path})")
     origin = headers.get("Origin")
     allowed = origin is None or "*" in origins or origin in origins
-    if not allowed and urlsplit(str(origin)).netloc != headers.get("Host"):
+    if not allowed and not _own(str(origin), headers.get("Host", ""), host):
         return Refusal(403, f"Origin {origin} is not allowed.", code="origin_not_allowed")
     if api_key is None:
         return None
@@ -76,3 +78,9 @@ def refusal(
     if not hmac.compare_digest(given.encode(), api_key.encode()):
         return Refusal(401, "Incorrect API key provided.", code="invalid_api_key")
     return None
+
+
+def _own(origin: str, asked: str, host: str) -> bool:
+    """Whether a page is from this server. A foreign name that was made to point here is not ours."""
+    page = urlsplit(origin)
+    return page.netloc == asked and page.hostname in _LOOPBACK | {host}

@@ -169,7 +169,9 @@ class LocalServer:
     # --- on the connections' threads
 
     def _check(self, socket: ServerConnection, request: Request) -> Response | None:
-        refused = refusal(request.path, request.headers, api_key=self._api_key, origins=self._origins)
+        refused = refusal(
+            request.path, request.headers, host=self._host, api_key=self._api_key, origins=self._origins
+        )
         if refused is None and len(self.connections) >= self._max:
             refused = Refusal(429, "Too many connections.", "rate_limit_error", "rate_limit_exceeded")
         if refused is None:

@@ -256,6 +256,12 @@ class ChatCtxCore(Core):
             self._updating = waiter
             self.do(Arm("update", update.timeout))
 
+    @handles(m.CreateItem)
+    def create_item(self, message: m.CreateItem) -> None:
+        """Add an item to the end, for another actor."""
+        event_id = ids.new_id(ids.CHAT_CTX_CREATE)
+        self._send(Op(p.ConversationItemCreate(event_id=event_id, item=message.item)))
+
     def _send_changes(self, context: ChatContext, waiter: Waiter | None) -> None:
         protected = self.mirror.protected(self.now) | self._generating
         plan = diff(self.mirror.order(), context.items, protected=protected)

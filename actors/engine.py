@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 # More would only take the GIL from each other.
 WORKERS = 2
 POOL_LIMIT = 64
+TOOL_WORKERS = 32
 
 
 class _Threads:
@@ -64,23 +65,26 @@ class Engine:
     Args:
         workers: Threads on which sessions run; at least 1. Python code runs on one core at a time, so
             more than 2 seldom help.
+        tool_workers: Tools that may run at once, of all sessions together; at least 1.
 
     Raises:
-        ValueError: `workers` is below 1.
+        ValueError: A number is below 1.
     """
 
     _default: ClassVar[Engine | None] = None
     _default_lock: ClassVar[threading.Lock] = threading.Lock()
 
-    def __init__(self, *, workers: int = WORKERS) -> None:
-        if workers < 1:
-            raise ValueError(f"workers must be at least 1, not {workers}")
+    def __init__(self, *, workers: int = WORKERS, tool_workers: int = TOOL_WORKERS) -> None:
+        for name, value in (("workers", workers), ("tool_workers", tool_workers)):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, not {value}")
         self._worker_count = workers
         self._lock = threading.Lock()
         self._threads: _Threads | None = None
         self._sessions = 0
         self._closed = False
         self._user_pool = BlockingPool("antiphon-user", POOL_LIMIT)
+        self._tool_pool = BlockingPool("antiphon-tool", tool_workers)
         self._dial_pool = BlockingPool("antiphon-dial", POOL_LIMIT)
         # Here, not at the top: websocket-client takes 30 ms to import and is only needed from now on.
         from antiphon.actors.transport import WebSocketConnector
@@ -119,8 +123,8 @@ class Engine:
     def join(self, timeout: float) -> bool:
         """Wait up to `timeout` seconds for the threads of an idle engine to end."""
         deadline = time.monotonic() + timeout
-        ended = self._user_pool.join(timeout)
-        return self._dial_pool.join(max(0.0, deadline - time.monotonic())) and ended
+        pools = (self._user_pool, self._tool_pool, self._dial_pool)
+        return all(pool.join(max(0.0, deadline - time.monotonic())) for pool in pools)
 
     # -- one session's life, as the supervisor reports it ----------------------------------------------
 
@@ -168,6 +172,10 @@ class Engine:
     def run_user_code(self, work: Callable[[], None]) -> None:
         """Run a user's callback on a thread that may block."""
         self._user_pool.run(work)
+
+    def run_tool(self, work: Callable[[], None]) -> None:
+        """Run a tool on a thread that may block; waits its turn when all are busy."""
+        self._tool_pool.run(work)
 
     def run_handshake(self, work: Callable[[], None]) -> None:
         """Run a handshake on a thread that may block."""

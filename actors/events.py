@@ -190,6 +190,36 @@ class ActorRestarted(Payload, frozen=True, kw_only=True):
     message_type: str
 
 
+class ToolStartedEvent(Payload, frozen=True, kw_only=True):
+    """A tool that the engine runs has begun.
+
+    Attributes:
+        call_id: The call.
+        name: The tool.
+        arguments: JSON, as the model wrote it.
+    """
+
+    call_id: str
+    name: str
+    arguments: str
+
+
+class ToolFinishedEvent(Payload, frozen=True, kw_only=True):
+    """A tool that the engine runs has a result, and the server has been told.
+
+    Attributes:
+        call_id: The call.
+        name: The tool.
+        output: What the model is told.
+        is_error: Whether that is an error.
+    """
+
+    call_id: str
+    name: str
+    output: str
+    is_error: bool
+
+
 class AudioDropped(Payload, frozen=True, kw_only=True):
     """Input audio was lost because more was pushed than the queue holds.
 
@@ -307,6 +337,8 @@ EVENT_NAMES = frozenset(
         "dtmf_received",
         "actor_restarted",
         "audio_dropped",
+        "tool_started",
+        "tool_finished",
     }
 )
 

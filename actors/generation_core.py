@@ -13,13 +13,14 @@ from antiphon.actors import messages as m
 from antiphon.actors.arbiter import Arbiter, Request
 from antiphon.actors.audio import AudioFrame, Int16Array, codec_for
 from antiphon.actors.config import SessionOptions, SessionSpec
-from antiphon.actors.core import Arm, Core, Disarm, End, Put, Settle, TimerFired, handles
+from antiphon.actors.core import Arm, Disarm, End, Put, Settle, TimerFired, handles
 from antiphon.actors.errors import APIError, RealtimeError
 from antiphon.actors.events import GenerationResult, MetricsMetadata
 from antiphon.actors.failures import error_code, model_error, server_error
 from antiphon.actors.generation import Generation, MakeFuture, Message, text_of
 from antiphon.actors.playback import Playback
 from antiphon.actors.streams import TimedString
+from antiphon.actors.tool_calls import ToolCalls
 
 logger = logging.getLogger("antiphon.generation")
 
@@ -42,7 +43,7 @@ class FinishPlaying(msgspec.Struct, frozen=True):
     item_id: str
 
 
-class GenerationCore(Core):
+class GenerationCore(ToolCalls):
     """State and decisions of the GenerationActor.
 
     Args:
@@ -93,6 +94,10 @@ class GenerationCore(Core):
         self.do(Arm(("wait", request.serial), self.spec.timeouts.reply_wait))
         self._advance()
 
+    def request_reply(self) -> None:
+        """Ask the model to go on after its tools; nobody but the events' listeners waits for it."""
+        self.generate_reply(m.GenerateReply(p.ResponseCreateParams(), self._make_future()))
+
     def _advance(self) -> None:
         """Send what may be sent now, and let the connection be recycled if that is wanted and nothing runs."""
         for request in self._arbiter.next():
@@ -138,6 +143,8 @@ class GenerationCore(Core):
         pending = any(not request.out_of_band for request in self._arbiter.pending)
         if self._active is not None or pending:
             self.tell(m.CONNECTION, m.Transmit(p.ResponseCancel()))
+            if self._active is not None:
+                self.interrupt_calls(self._active)
         self._cut_playback()
 
     @handles(p.InputAudioBufferSpeechStarted)
@@ -186,8 +193,10 @@ class GenerationCore(Core):
             kind, which = message.key
             if kind == "wait":
                 self._waited_too_long(which)
-            else:
+            elif kind == "reply":
                 self._timed_out(which)
+            else:
+                self.tool_timed_out(which)
         self._advance()
 
     def _waited_too_long(self, serial: int) -> None:
@@ -380,6 +389,7 @@ class GenerationCore(Core):
         call = generation.take_call(item_id, call_id, name, arguments)
         if call is not None:
             self.do(Put(generation.function_stream, call))
+            self.run_call(generation, call)
 
     def _message(self, generation: Generation, item_id: str) -> Message:
         """The message with this id; it is opened if this is the first that is heard of it."""
@@ -456,6 +466,7 @@ class GenerationCore(Core):
         elif response.status not in ("completed", ""):
             logger.debug("response %s ended as %s", response.id, response.status)
         self._forget(generation)
+        self.calls_complete(generation, interrupted=response.status == "cancelled")
 
     def _take_what_was_not_announced(self, generation: Generation, response: p.Response) -> None:
         """Deliver what a server that leaves events out has only put into response.done."""
@@ -604,6 +615,7 @@ class GenerationCore(Core):
             self._disarm(request)
             self.do(Settle(request.future, RealtimeError(message.reason)))
         self.do(Disarm("settle"))
+        self.drop_calls()
         self._drop_generations(message.reason)
 
     def _drop_generations(self, reason: str) -> None:
@@ -611,3 +623,4 @@ class GenerationCore(Core):
             self._finish_messages(generation)
             self.do(Settle(generation.done, RealtimeError(reason)))
             self._forget(generation)
+            self.calls_complete(generation, interrupted=False)

@@ -8,6 +8,7 @@ from antiphon.actors.emitter import Emitter
 from antiphon.actors.generation_core import FinishPlaying, GenerationCore, Play
 from antiphon.actors.playback import Playback
 from antiphon.actors.strand import Strand
+from antiphon.actors.tool_calls import RunTool, run_on_pool
 
 
 class GenerationActor(CoreActor):
@@ -30,7 +31,22 @@ class GenerationActor(CoreActor):
     def _finish_playing(self, effect: FinishPlaying) -> None:
         self._playback.finish(effect.item_id)
 
+    def _run_tool(self, effect: RunTool) -> None:
+        core, strand = self.core, self.strand
+        assert isinstance(core, GenerationCore)
+        executor = core.executor
+        if executor is not None:
+            strand.runtime.run_tool(
+                lambda: run_on_pool(
+                    effect.running, executor, lambda message: strand.tell(m.GENERATION, message)
+                )
+            )
+
 
 GenerationActor.performers.update(
-    {Play: GenerationActor._play, FinishPlaying: GenerationActor._finish_playing}
+    {
+        Play: GenerationActor._play,
+        FinishPlaying: GenerationActor._finish_playing,
+        RunTool: GenerationActor._run_tool,
+    }
 )

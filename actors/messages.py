@@ -23,6 +23,7 @@ from antiphon.protocol import (
 
 if TYPE_CHECKING:
     from antiphon.actors.events import GenerationCreatedEvent
+    from antiphon.actors.tool_calls import ToolExecutor, ToolResult
     from antiphon.actors.transport import HandshakeError, Transport
 
 # The actors' addresses, in the order in which they start.
@@ -211,6 +212,25 @@ class Truncate(Message, frozen=True):
     transcript: str | None
 
 
+class SetToolExecutor(Message, frozen=True):
+    """Run tools with this from now on; None leaves calls to the application."""
+
+    executor: ToolExecutor | None
+
+
+class ToolStarted(Message, frozen=True):
+    """A tool's thread has begun a call."""
+
+    call_id: str
+
+
+class ToolFinished(Message, frozen=True):
+    """A call has a result."""
+
+    call_id: str
+    result: ToolResult
+
+
 # -- among the actors -------------------------------------------------------------------------------
 
 
@@ -256,6 +276,12 @@ class ReplyWritten(Message, frozen=True):
     """A response.create has been handed to the socket."""
 
     event_id: str
+
+
+class CreateItem(Message, frozen=True):
+    """Add an item to the end of the conversation."""
+
+    item: Item
 
 
 class OptionsChanged(Message, frozen=True):

@@ -45,7 +45,10 @@ class Runtime(Protocol):
         """Count a session out; after the last one the services may end."""
 
     def run_user_code(self, work: Callable[[], None]) -> None:
-        """Run `work` on a thread that may block."""
+        """Run a callback on a thread that may block."""
+
+    def run_tool(self, work: Callable[[], None]) -> None:
+        """Run a tool on a thread that may block; waits its turn when all are busy."""
 
 
 _engine_thread = threading.local()

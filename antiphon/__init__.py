@@ -49,9 +49,12 @@ if TYPE_CHECKING:
         RealtimeSessionReconnectedEvent,
         RemoteItemAddedEvent,
         StateChanged,
+        ToolFinishedEvent,
+        ToolStartedEvent,
         TranscriptionMetrics,
     )
     from antiphon.actors.item_ops import ChatCtxReport
+    from antiphon.actors.playback import Playback
     from antiphon.actors.streams import MessageGeneration, Stream, StreamEnded, TimedString
     from antiphon.capabilities import RealtimeCapabilities
     from antiphon.model import RealtimeModel
@@ -67,6 +70,7 @@ if TYPE_CHECKING:
         Tracing,
     )
     from antiphon.session import RealtimeSession
+    from antiphon.tool_runner import current_call
     from antiphon.tools import FunctionTool, ProviderTool, RawFunctionTool, ToolContext, function_tool
 
 __version__ = VERSION
@@ -76,6 +80,7 @@ _HOMES = {
     "antiphon.model": ("RealtimeModel",),
     "antiphon.session": ("RealtimeSession",),
     "antiphon.capabilities": ("RealtimeCapabilities",),
+    "antiphon.tool_runner": ("current_call",),
     "antiphon.tools": ("FunctionTool", "ProviderTool", "RawFunctionTool", "ToolContext", "function_tool"),
     "antiphon.actors.engine": ("Engine",),
     "antiphon.actors.errors": ("APIConnectionError", "APIError", "RealtimeError"),
@@ -107,9 +112,12 @@ _HOMES = {
         "RealtimeSessionReconnectedEvent",
         "RemoteItemAddedEvent",
         "StateChanged",
+        "ToolFinishedEvent",
+        "ToolStartedEvent",
         "TranscriptionMetrics",
     ),
     "antiphon.actors.item_ops": ("ChatCtxReport",),
+    "antiphon.actors.playback": ("Playback",),
     "antiphon.actors.streams": ("MessageGeneration", "Stream", "StreamEnded", "TimedString"),
     "antiphon.protocol": (
         "NOT_GIVEN",
@@ -155,6 +163,7 @@ __all__ = [
     "MessageGeneration",
     "NOT_GIVEN",
     "NoiseReduction",
+    "Playback",
     "Prompt",
     "ProviderTool",
     "RateLimitsUpdated",
@@ -177,10 +186,13 @@ __all__ = [
     "TimedString",
     "Timeouts",
     "ToolContext",
+    "ToolFinishedEvent",
+    "ToolStartedEvent",
     "Tracing",
     "TranscriptionMetrics",
     "TurnDetection",
     "VideoFrame",
+    "current_call",
     "function_tool",
 ]
 

@@ -24,6 +24,7 @@ from antiphon.actors.session import ActorSession
 from antiphon.actors.streams import SessionFuture
 from antiphon.capabilities import RealtimeCapabilities
 from antiphon.protocol import NOT_GIVEN, ClientEvent, ConversationItemCreate, ResponseCreateParams
+from antiphon.tool_runner import make_executor
 from antiphon.tools import FunctionTool, ProviderTool, RawFunctionTool, Tool, ToolContext
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ logger = logging.getLogger("antiphon.session")
 
 # The mirror answers in microseconds; this only bounds the wait for an engine that is stopped or starved.
 READ_TIMEOUT = 5.0
+# For tools that name no timeout of their own; a caller on the line waits no longer than this.
+TOOL_TIMEOUT = 60.0
 
 Callback = TypeVar("Callback", bound=Callable[..., Any])
 
@@ -340,16 +343,27 @@ class RealtimeSession:
         """A copy of the tools in force."""
         return self._tools.copy()
 
-    def update_tools(self, tools: Iterable[Tool]) -> None:
+    def update_tools(
+        self, tools: Iterable[Tool], *, auto_execute: bool = False, timeout: float = TOOL_TIMEOUT
+    ) -> None:
         """Change the tools that the model may call.
 
         What the API can't express is logged and left out; `tools` is what was kept.
+
+        Args:
+            tools: Typed functions, raw schemas, provider's tools.
+            auto_execute: The engine runs the tools itself, on threads of their own, sends each call's output
+                once, and asks the model to go on after the last call of a response. Otherwise calls are
+                only handed out, and the application answers them.
+            timeout: Seconds for tools that name no timeout of their own.
         """
         given = list(tools)
         definitions = self._convert_tools(given)
         names = {definition.name for definition in definitions if hasattr(definition, "name")}
         kept = [tool for tool in given if isinstance(tool, ProviderTool) or tool.name in names]
         self._tools = ToolContext(kept)
+        executor = make_executor(self._tools, self, timeout) if auto_execute else None
+        self._actors.tell(m.GENERATION, m.SetToolExecutor(executor))
         self._actors.tell(m.CONNECTION, m.UpdateTools(definitions))
 
     def _convert_tools(self, tools: Iterable[Any]) -> list[ToolDef]:

@@ -19,13 +19,13 @@ from pathlib import Path
 from caller import RATE, Caller, Sentence, write_questions, write_wav
 
 from antiphon import (
-    FunctionCallOutput,
     GenerationCreatedEvent,
     InputTranscriptionCompleted,
     MessageGeneration,
     RealtimeModel,
     RealtimeSession,
     ServerVad,
+    ToolFinishedEvent,
     function_tool,
 )
 from antiphon.testing import LocalServer
@@ -50,8 +50,6 @@ def get_weather(city: str) -> str:
     """
     return f"In {city} it is sunny, with eighteen degrees."
 
-
-TOOLS = {tool.name: tool for tool in (get_time, get_weather)}
 
 SCRIPT = (
     Sentence("Hello, can you hear me?", expect=("help",)),
@@ -81,7 +79,9 @@ class Turn:
 
     def failures(self) -> list[str]:
         """What went wrong, in words; empty when all is well."""
-        wrong = [f"the server did not hear {word!r}" for word in self.sentence.heard if word not in self.heard]
+        wrong = [
+            f"the server did not hear {word!r}" for word in self.sentence.heard if word not in self.heard
+        ]
         answer = self.answer.lower()
         wrong += [f"the answer lacks {word!r}" for word in self.sentence.expect if word not in answer]
         if self.sentence.tool is not None and self.sentence.tool not in self.tools:
@@ -94,7 +94,7 @@ class Turn:
 
 
 class Conversation:
-    """Follows one session: prints the running transcript, and answers the tool calls."""
+    """Follows one session: prints the running transcript."""
 
     def __init__(self, session: RealtimeSession) -> None:
         self.session = session
@@ -104,6 +104,7 @@ class Conversation:
         self._lock = threading.Lock()
         session.on("input_audio_transcription_completed", self.user_said)
         session.on("generation_created", self.follow)
+        session.on("tool_finished", self.tool_finished)
         session.on("error", lambda event: self.note("!", str(event.error)))
         session.on("session_reconnected", lambda event: self.note("~", f"reconnected ({event.reason})"))
 
@@ -113,14 +114,19 @@ class Conversation:
 
     @property
     def answering(self) -> bool:
-        """Whether a response, or something that one will follow, is under way."""
-        return self._open > 0
+        """Whether a response is asked for or under way."""
+        return self._open > 0 or self.session.has_active_generation
 
     def user_said(self, event: InputTranscriptionCompleted) -> None:
         """Print what the server heard."""
         if event.is_final:
             self.turn.heard += event.transcript.lower()
             self.note("caller", event.transcript)
+
+    def tool_finished(self, event: ToolFinishedEvent) -> None:
+        """Print what a tool, which the engine ran, told the model."""
+        self.turn.tools.append(event.name)
+        self.note("tool", f"{event.name} -> {event.output}")
 
     def follow(self, generation: GenerationCreatedEvent) -> None:
         """Read a response on a thread of its own, so that other events are not held up."""
@@ -132,17 +138,6 @@ class Conversation:
         try:
             for message in generation.message_stream:
                 self._read(message, turn)
-            calls = list(generation.function_stream)
-            for call in calls:
-                tool = TOOLS[call.name]
-                output = tool.call(tool.decode(call.arguments))
-                turn.tools.append(call.name)
-                self.note("tool", f"{call.name}({call.arguments}) -> {output}")
-                context = self.session.chat_ctx
-                context.insert(FunctionCallOutput(call.call_id, output))
-                self.session.update_chat_ctx(context)
-            if calls:
-                self.session.generate_reply().result()
         finally:
             self._count(-1)
 
@@ -231,7 +226,7 @@ def main() -> int:
         caller = Caller(session, questions, places)
         session.start()
         session.wait_open()
-        session.update_tools(TOOLS.values())
+        session.update_tools([get_time, get_weather], auto_execute=True)
         print(f"Talking to {server.url} in real time.\n")
         turns = hold(conversation, caller)
         turns[-2].cut = conversation.what_the_model_thinks_it_said()

@@ -77,10 +77,10 @@ class Connection:
 
     def drop(self, code: int | None = None, reason: str = "") -> None:
         """End the connection: with a close frame if a code is given, else by cutting the socket off."""
-        self._closing.set()
         if code is not None:
             self._socket.close(code, reason)
             return
+        self._closing.set()
         try:
             self._socket.socket.shutdown(socket.SHUT_RDWR)
         except OSError:

@@ -275,6 +275,10 @@ class Driver:
             self._user_code.append(work)
             self._changed.notify_all()
 
+    def run_tool(self, work: Callable[[], None]) -> None:
+        """Queue a tool for `run`."""
+        self.run_user_code(work)
+
     def acquire(self) -> None:
         """Count a session in."""
         self.sessions += 1

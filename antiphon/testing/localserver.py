@@ -80,6 +80,7 @@ class LocalServer:
         self._pace = pace
         self._lock = threading.Lock()
         self._numbers = itertools.count()
+        self._admitted: set[ServerConnection] = set()
         self._open: dict[int, Connection] = {}
         self._all: dict[int, Connection] = {}
         self._server: Any = None
@@ -172,7 +173,7 @@ class LocalServer:
         refused = refusal(
             request.path, request.headers, host=self._host, api_key=self._api_key, origins=self._origins
         )
-        if refused is None and len(self.connections) >= self._max:
+        if refused is None and not self._admit(socket):
             refused = Refusal(429, "Too many connections.", "rate_limit_error", "rate_limit_exceeded")
         if refused is None:
             return None
@@ -180,6 +181,16 @@ class LocalServer:
         del response.headers["Content-Type"]
         response.headers["Content-Type"] = "application/json"
         return response
+
+    def _admit(self, socket: ServerConnection) -> bool:
+        """Count a connection in, from its handshake on, if there is room for it."""
+        closed = require("websockets.protocol", "local").State.CLOSED
+        with self._lock:
+            self._admitted = {one for one in self._admitted if one.state is not closed}
+            if len(self._admitted) >= self._max:
+                return False
+            self._admitted.add(socket)
+            return True
 
     def _serve(self, socket: ServerConnection) -> None:
         request = socket.request
@@ -203,6 +214,7 @@ class LocalServer:
         finally:
             with self._lock:
                 del self._open[connection.index]
+                self._admitted.discard(socket)
 
 
 def _resolve(brain: str | Path | Script | Brain) -> tuple[Brain | None, Script | None]:

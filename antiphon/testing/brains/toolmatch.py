@@ -11,11 +11,12 @@ from antiphon.protocol import FunctionCallOutputItem, FunctionToolDef, MessageIt
 from antiphon.testing.brains.answers import city_in
 from antiphon.testing.brains.base import Call, Request
 
-_COMMON: Final = frozenset(
-    "and|are|can|could|for|from|get|give|how|like|please|tell|the|this|what|whats|when|where|which|who|will|with|"
-    "you|your|current|now|call|use|used|user|returns|return|given|function|tool|any|some|not|yes|does|did|good|"
-    "thank|thanks|hello|there".split("|")  # noqa: SIM905 - one to a line would take a page
+_WORDS: Final = (
+    "and are can could for from get give how like please tell the this what whats when where which who will with you "
+    "your current now call use used user returns return given function tool any some not yes does did good thank "
+    "thanks hello there"
 )
+_COMMON: Final = frozenset(_WORDS.split())
 _PLACE: Final = frozenset({"city", "location", "place", "town", "where", "area", "region", "country"})
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from server_oracle import check_frame
 
 from antiphon.protocol import encode_server_event
 from antiphon.testing.brains.base import Say, Sound
@@ -17,8 +18,6 @@ from antiphon.testing.effects import Close, Effects, Halt, Hear, Respond
 from antiphon.testing.generation import Generation
 from antiphon.testing.log import Record
 from antiphon.testing.steps import steps
-
-from server_oracle import check_frame
 
 SILENT = {"type": "realtime", "audio": {"input": {"turn_detection": None}}}
 

@@ -15,6 +15,9 @@ from antiphon.testing.vad import SpeechDetector
 
 NOISE = 60.0
 
+# the SDK calls websockets in the way of older versions
+pytestmark = pytest.mark.filterwarnings("ignore:connect.. must be used:DeprecationWarning")
+
 
 def recording(*texts: str, pause_ms: int = 900, noise: float = NOISE) -> np.ndarray[Any, np.dtype[np.int16]]:
     """Spoken sentences with pauses around them, and noise."""
@@ -65,7 +68,7 @@ def test_detector_finds_speech_between_noise(rate: int) -> None:
     assert [edge.started for edge in edges] == [True, False, True, False]
     assert 900 <= edges[0].at_ms <= 1300
     first_ms = len(synthesize("What time is it?")[0]) / 24
-    assert 1000 + first_ms + 200 <= edges[1].at_ms <= 1000 + first_ms + 700
+    assert 1000 + first_ms - 150 <= edges[1].at_ms <= 1000 + first_ms + 700  # the voice ends in silence
 
 
 def test_detector_ignores_noise_alone() -> None:

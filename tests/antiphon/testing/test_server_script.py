@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import connect
+from websockets.sync.client import ClientConnection, connect
 
 import antiphon.testing
 from antiphon.testing import LocalServer, Script
@@ -66,6 +66,11 @@ def test_a_script_plays_turn_by_turn() -> None:
         assert closed.value.rcvd.code == 1011
 
 
+def drain(socket: ClientConnection) -> None:
+    while True:
+        socket.recv()
+
+
 def test_the_example_script_makes_trouble_for_the_parrot() -> None:
     example = Path(antiphon.testing.__file__).parent / "brains" / "example.toml"
     with LocalServer(example, pace=100) as server, connect(server.ws_url) as socket:
@@ -77,8 +82,7 @@ def test_the_example_script_makes_trouble_for_the_parrot() -> None:
         socket.send(json.dumps({"type": "conversation.item.create", "item": item}))
         socket.send('{"type":"response.create"}')
         with pytest.raises(ConnectionClosed):
-            while True:
-                socket.recv()
+            drain(socket)
         assert len(server.log.sent("response.output_audio.delta")) == 3
 
 

@@ -1,5 +1,8 @@
-#JSGF V1.0;
-// What the voice brain expects to be asked. Recognition tries this first, and takes it where it fits the sound.
+"""What the voice brain expects to be asked. Recognition tries this first, and takes it where it fits the sound."""
+
+from typing import Final
+
+GRAMMAR: Final = """#JSGF V1.0;
 grammar domain;
 public <said> = <greeting> | <time> | <weather> | <sum> | <story> | <parting> | <small>;
 <greeting> = (hello | hi) [there] | good (morning | afternoon | evening) | how are you [today] | how old are you;
@@ -14,3 +17,5 @@ public <said> = <greeting> | <time> | <weather> | <sum> | <story> | <parting> | 
 <story> = [please] tell me a ([long] story | joke) [please];
 <parting> = [no] (thank you | thanks) [very much | (goodbye | bye)] | goodbye | bye [bye];
 <small> = stop | yes | no | who are you | what is your name | what can you do;
+"""
+"""In JSGF; the weather's cities and the sums' numbers are in it too."""

@@ -1,0 +1,433 @@
+"""The mirror against the local server's own conversation, through random edits, refusals, drops and returns.
+
+The session runs under the driver and the server's core stands behind its wire, so nothing happens unless a rule
+says so: frames lie unread on either side, and a drop loses them. When all has been read, the session's
+conversation is the server's, and the server's is the one that the last accepted edit wanted.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from concurrent.futures import Future
+from typing import Any
+
+import numpy as np
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+import antiphon.protocol as p
+from antiphon import ConnectOptions, RealtimeModel, Timeouts
+from antiphon.actors import messages as m
+from antiphon.actors.chat import ChatContext, ChatItem, ChatMessage, FunctionCall, FunctionCallOutput
+from antiphon.actors.item_ops import ChatCtxReport
+from antiphon.testing import Driver, FakeWire
+from antiphon.testing.apierror import ApiError
+from antiphon.testing.brains.base import Sound
+from antiphon.testing.conversation import Conversation
+from antiphon.testing.effects import Effects, Halt, Hear, Respond
+from antiphon.testing.generation import Generation
+from antiphon.testing.ids import new_id
+from antiphon.testing.itemstore import StoredItem
+from antiphon.testing.steps import CallStep, Delta
+
+ALL = 1_000_000
+WORDS = ("yes", "no", "maybe", "seven", "tea", "rain", "why", "left")
+SOUND = Sound(np.zeros(2400, np.int16), 24000)
+AUDIO = b"\0" * 4800
+
+Content = tuple[str, ...]
+
+
+class Server:
+    """One connection's conversation; what it reads and what it says goes over piece by piece."""
+
+    def __init__(self, wire: FakeWire) -> None:
+        self.wire = wire
+        self.core = Conversation("gpt-realtime", 0)
+        self.outbox: deque[bytes] = deque()
+        self.unheard: list[Hear] = []
+        self.generation: Generation | None = None
+        self.refusals = 0
+        # Whether the server changed the conversation by itself and has not yet told the session of it.
+        self.ahead = False
+        self._read = 0
+        self.do(self.core.open())
+
+    def do(self, effects: Effects) -> None:
+        for effect in effects:
+            if isinstance(effect, Hear):
+                self.unheard.append(effect)
+            elif isinstance(effect, Respond):
+                self.generation = effect.generation
+            elif isinstance(effect, Halt):
+                self.generation = None
+            else:
+                self.outbox.append(p.encode_server_event(effect))
+
+    def read(self, count: int) -> int:
+        """Carry out so many of the client's frames."""
+        frames = self.wire.sent[self._read : self._read + count]
+        self._read += len(frames)
+        for frame in frames:
+            if self.refusals and frame["type"] == "conversation.item.create":
+                self.refusals -= 1
+                self.do([ApiError("I'd rather not.", "invalid_value").event(frame.get("event_id"))])
+            else:
+                self.do(self.core.receive(p.encode_client_event(frame)))
+        return len(frames)
+
+    def deliver(self, count: int) -> int:
+        """Let so many of the server's frames arrive."""
+        frames = [self.outbox.popleft() for _ in range(min(count, len(self.outbox)))]
+        self.wire.reply(*frames)
+        if not self.outbox:
+            self.ahead = False
+        return len(frames)
+
+    def add(self, item: p.Item, previous: str | None) -> None:
+        before = self.core.items.insert(StoredItem(item), previous)
+        self.do([p.ConversationItemAdded(previous_item_id=before, item=item)])
+
+    @property
+    def items(self) -> list[p.Item]:
+        return [stored.item for stored in self.core.items.all()]
+
+    @property
+    def ids(self) -> list[str]:
+        return [item.id for item in self.items]
+
+    def unfinished(self) -> set[str]:
+        """Items that are being generated, or whose words nobody knows."""
+        return {item.id for item in self.items if is_hollow(item)}
+
+
+def is_hollow(item: p.Item) -> bool:
+    if isinstance(item, p.MessageItem):
+        return not server_content(item)[0]
+    return getattr(item, "status", "") == "in_progress"
+
+
+def server_content(item: p.Item) -> Content:
+    match item:
+        case p.MessageItem():
+            return ("\n".join(filter(None, (part.text or part.transcript or "" for part in item.content))),)
+        case p.FunctionCallItem():
+            return (item.name, item.arguments)
+        case p.FunctionCallOutputItem():
+            return (item.output,)
+    raise AssertionError(item)
+
+
+def chat_content(item: ChatItem) -> Content:
+    match item:
+        case ChatMessage():
+            return (item.text_content,)
+        case FunctionCall():
+            return (item.name, item.arguments)
+        case FunctionCallOutput():
+            return (item.output,)
+    raise AssertionError(item)
+
+
+def was_cut(item: p.Item) -> bool:
+    """The server drops a truncated message's transcript; only the session knows what was heard."""
+    return isinstance(item, p.MessageItem) and item.role == "assistant" and is_hollow(item)
+
+
+class MirrorMachine(RuleBasedStateMachine):
+    """See the top of the file."""
+
+    @initialize()
+    def connect(self) -> None:
+        self.driver = Driver()
+        model = RealtimeModel(
+            api_key="test",
+            base_url="http://test/v1",
+            engine=self.driver,
+            max_session_duration=None,
+            conn_options=ConnectOptions(max_retry=100_000),
+            timeouts=Timeouts(ping_interval=1e9),
+        )
+        self.session = model.session()
+        self.reconnected = 0
+        self.session.on("session_reconnected", self.count_reconnect)
+        self.drops = 0
+        self.updates: list[Future[ChatCtxReport]] = []
+        # The conversation that the last edit asked for, and ids of which it can't be sure; None if anything else
+        # has changed the conversation since.
+        self.wanted: tuple[ChatContext, set[str]] | None = None
+        self.server: Server | None = Server(self.driver.accept())
+        self.settle()
+
+    def count_reconnect(self, _: object) -> None:
+        self.reconnected += 1
+
+    # -- what the application does -------------------------------------------------------------------
+
+    def read_mirror(self) -> ChatContext:
+        future: Future[ChatContext] = Future()
+        self.session._actors.tell(m.CHAT_CTX, m.ReadChatCtx(future))
+        self.driver.run()
+        return future.result(0)
+
+    def update(self, wanted: ChatContext) -> None:
+        unsure = self.server.unfinished() if self.server else set()
+        self.wanted = None if self.server and self.server.ahead else (wanted, unsure)
+        future: Future[ChatCtxReport] = Future()
+        self.updates.append(future)
+        self.session._actors.tell(m.CHAT_CTX, m.UpdateChatCtx(wanted, 5.0, future))
+        self.driver.run()
+
+    @rule(rng=st.randoms(use_true_random=False), size=st.integers(0, 8))
+    def edit(self, rng: random.Random, size: int) -> None:
+        items = [item for item in self.read_mirror().items if rng.random() < 0.8][:size]
+        if rng.random() < 0.3:
+            rng.shuffle(items)
+        for item in items:
+            if isinstance(item, ChatMessage) and rng.random() < 0.2:
+                item.content = [rng.choice(WORDS)]
+        for _ in range(rng.randint(0, 3)):
+            items[(at := rng.randint(0, len(items))) : at] = new_items(rng)
+        self.update(ChatContext(items))
+
+    @precondition(lambda self: len(self.updates) > 1)
+    @rule()
+    def edit_twice(self) -> None:
+        """A second edit begins while the first is under way."""
+        first, second = self.read_mirror(), self.read_mirror()
+        first.add_message(role="user", content="first")
+        second.add_message(role="assistant", content="second")
+        self.update(first)
+        self.update(second)
+
+    @rule(rng=st.randoms(use_true_random=False))
+    def send_item(self, rng: random.Random) -> None:
+        item = p.MessageItem(
+            id=new_id("own"),
+            role="user",
+            content=[p.ContentPart(type="input_text", text=rng.choice(WORDS))],
+        )
+        self.session.send_event(p.ConversationItemCreate(event_id=new_id("mine"), item=item))
+        self.driver.run()
+        self.wanted = None
+
+    @rule(rng=st.randoms(use_true_random=False), ms=st.sampled_from([0, 30, 99, 5000]))
+    def truncate(self, rng: random.Random, ms: int) -> None:
+        spoken = [item.id for item in self.read_mirror().items if getattr(item, "role", "") == "assistant"]
+        if spoken:
+            self.session.truncate(rng.choice(spoken), ["audio", "text"], ms)
+            self.driver.run()
+            self.wanted = None
+
+    # -- what the server does --------------------------------------------------------------------------
+
+    def by_itself(self) -> Server:
+        assert self.server is not None
+        self.server.ahead = True
+        self.wanted = None
+        return self.server
+
+    @precondition(lambda self: self.server is not None)
+    @rule(rng=st.randoms(use_true_random=False), kind=st.sampled_from(["text", "mcp"]))
+    def server_adds(self, rng: random.Random, kind: str) -> None:
+        server = self.by_itself()
+        item_id = new_id("srv")
+        item: p.Item = p.McpListToolsItem(id=item_id, server_label="x", tools=[])
+        if kind == "text":
+            part = p.ContentPart(type="input_text", text=rng.choice(WORDS))
+            item = p.MessageItem(id=item_id, role="user", status="completed", content=[part])
+        server.add(item, rng.choice(["root", None, *server.ids]))
+
+    @precondition(lambda self: self.server is not None)
+    @rule(rng=st.randoms(use_true_random=False))
+    def both_add_the_same_id(self, rng: random.Random) -> None:
+        server = self.by_itself()
+        item_id = new_id("both")
+        part = p.ContentPart(type="input_text", text="the server's")
+        server.add(p.MessageItem(id=item_id, role="user", status="completed", content=[part]), None)
+        wanted = self.read_mirror()
+        wanted.add_message(role="user", content="the session's", id=item_id)
+        self.update(wanted)
+        self.wanted = None
+
+    @precondition(lambda self: self.server is not None)
+    @rule(rng=st.randoms(use_true_random=False))
+    def server_deletes(self, rng: random.Random) -> None:
+        assert self.server is not None
+        finished = sorted(set(self.server.ids) - self.server.unfinished())
+        if finished:
+            server = self.by_itself()
+            server.do(server.core.receive(f'{{"type":"conversation.item.delete","item_id":"{rng.choice(finished)}"}}'))
+
+    @precondition(lambda self: self.server is not None)
+    @rule(rng=st.randoms(use_true_random=False), old_name=st.booleans())
+    def server_repeats_itself(self, rng: random.Random, old_name: bool) -> None:
+        server = self.server
+        assert server is not None
+        if not server.outbox and server.items:
+            kind = p.ConversationItemCreated if old_name else p.ConversationItemAdded
+            server.do([kind(previous_item_id=None, item=rng.choice(server.items))])
+
+    @precondition(lambda self: self.server is not None)
+    @rule()
+    def user_speaks(self) -> None:
+        server = self.by_itself()
+        server.do(server.core._handlers.add_heard(new_id("said"), SOUND))
+
+    @precondition(lambda self: self.server is not None and self.server.unheard)
+    @rule(text=st.sampled_from(WORDS))
+    def transcript_comes(self, text: str) -> None:
+        server = self.by_itself()
+        hear = server.unheard.pop(0)
+        server.do(server.core.heard(hear.item_id, hear.sound, text))
+
+    @precondition(lambda self: self.server is not None and self.server.generation is None)
+    @rule()
+    def response_begins(self) -> None:
+        server = self.by_itself()
+        server.do(server.core._respond({}))
+
+    @precondition(lambda self: self.server is not None and self.server.generation is not None)
+    @rule(word=st.sampled_from(WORDS), call=st.booleans())
+    def response_goes_on(self, word: str, call: bool) -> None:
+        server = self.by_itself()
+        assert server.generation is not None
+        step = CallStep("look", ("{", "}")) if call else Delta(word, AUDIO, 100.0)
+        server.do(server.core.advance(server.generation, step))
+
+    @precondition(lambda self: self.server is not None and self.server.generation is not None)
+    @rule()
+    def response_ends(self) -> None:
+        server = self.by_itself()
+        assert server.generation is not None
+        server.do(server.core.finish(server.generation))
+
+    @precondition(lambda self: self.server is not None)
+    @rule()
+    def server_will_refuse(self) -> None:
+        assert self.server is not None
+        self.server.refusals += 1
+
+    # -- what the network does ---------------------------------------------------------------------------
+
+    @precondition(lambda self: self.server is not None)
+    @rule(count=st.integers(1, 4))
+    def server_reads(self, count: int) -> None:
+        assert self.server is not None
+        self.server.read(count)
+
+    @precondition(lambda self: self.server is not None)
+    @rule(count=st.integers(1, 6))
+    def session_reads(self, count: int) -> None:
+        assert self.server is not None
+        self.server.deliver(count)
+
+    @precondition(lambda self: self.server is not None)
+    @rule()
+    def socket_is_full(self) -> None:
+        assert self.server is not None
+        self.server.wire.full = True
+
+    @precondition(lambda self: self.server is not None)
+    @rule()
+    def connection_drops(self) -> None:
+        assert self.server is not None
+        self.server.wire.drop()
+        self.server = None
+        self.drops += 1
+
+    @precondition(lambda self: self.server is None)
+    @rule()
+    def connection_returns(self) -> None:
+        while not self.driver.dialling:
+            self.driver.advance(0.5)
+        self.server = Server(self.driver.accept())
+
+    @precondition(lambda self: self.server is None)
+    @rule(seconds=st.sampled_from([0.5, 6.0]))
+    def time_passes_without_a_connection(self, seconds: float) -> None:
+        self.driver.advance(seconds)
+
+    # -- quiescence ----------------------------------------------------------------------------------------
+
+    @rule()
+    def settle(self) -> None:
+        if self.server is None:
+            self.connection_returns()
+        server = self.server
+        assert server is not None
+        if server.wire.full:
+            server.wire.drain()
+        while server.read(ALL) + server.deliver(ALL):
+            pass
+        self.check_mirror(server)
+        self.check_updates(server)
+
+    def check_mirror(self, server: Server) -> None:
+        theirs = [item for item in server.items if not isinstance(item, p.McpListToolsItem)]
+        ours = self.read_mirror().items
+        assert [item.id for item in ours] == [item.id for item in theirs]
+        for our, their in zip(ours, theirs, strict=True):
+            if not was_cut(their):
+                assert chat_content(our) == server_content(their)
+
+    def check_updates(self, server: Server) -> None:
+        assert all(update.done() for update in self.updates), "an edit is left waiting"
+        if self.wanted is None:
+            return
+        update = self.updates[-1]
+        if update.exception() is not None or update.result().rejected:
+            return
+        wanted, unsure = self.wanted
+        unsure |= server.unfinished()
+        goal = [item for item in wanted.items if item.id not in unsure and chat_content(item) != ("",)]
+        there = [
+            item for item in server.items if item.id not in unsure and not isinstance(item, p.McpListToolsItem)
+        ]
+        assert [item.id for item in there] == [item.id for item in goal]
+        assert [server_content(item) for item in there] == [chat_content(item) for item in goal]
+
+    def teardown(self) -> None:
+        if not hasattr(self, "session"):
+            return
+        self.settle()
+        assert self.reconnected <= self.drops
+        self.session._close_soon(1.0)
+        self.driver.run()
+        assert self.server is not None
+        self.server.wire.drop()
+        assert self.session.state == "closed"
+
+
+def new_items(rng: random.Random) -> list[ChatItem]:
+    kind = rng.randrange(8)
+    if kind == 0:
+        return [ChatMessage("user", [])]
+    if kind == 1:
+        # The server refuses an output without its call.
+        return [FunctionCallOutput(new_id("call"), rng.choice(WORDS))]
+    if kind == 2:
+        call_id = new_id("call") + "x" * 20
+        return [FunctionCall(call_id, "look", "{}"), FunctionCallOutput(call_id, rng.choice(WORDS))]
+    role: Any = ("user", "assistant", "system", "developer")[kind % 4]
+    return [ChatMessage(role, rng.choice(WORDS))]
+
+
+def test_the_mirror_is_the_servers_conversation() -> None:
+    run_state_machine_as_test(
+        MirrorMachine,
+        settings=settings(
+            max_examples=60,
+            stateful_step_count=50,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )

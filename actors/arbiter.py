@@ -71,6 +71,7 @@ class Arbiter:
         holding: Whether new requests wait because the connection is to be recycled.
         running: Responses of the default conversation that are known to run, discarded ones included.
         settling: The event id of a cancelled request of which the server has given no sign yet.
+        unseen: Whether the server has said that a response runs of which it has not told us.
     """
 
     def __init__(self) -> None:
@@ -78,6 +79,7 @@ class Arbiter:
         self.holding = False
         self.running: set[str] = set()
         self.settling: str | None = None
+        self.unseen = False
         self._waiting: deque[Request] = deque()
         self._pending: dict[str, Request] = {}
         # Cancelled or timed out: a response that still comes of one of these is discarded.
@@ -115,7 +117,7 @@ class Arbiter:
         return None
 
     def _is_free(self) -> bool:
-        if self.running or self.settling is not None:
+        if self.running or self.unseen or self.settling is not None:
             return False
         return all(request.out_of_band for request in self._pending.values())
 
@@ -126,6 +128,18 @@ class Arbiter:
     def get_pending(self, event_id: object) -> Request | None:
         """The request that was sent under this event id, if it is not answered."""
         return self._pending.get(event_id) if isinstance(event_id, str) else None
+
+    def written(self, event_id: str) -> Request | None:
+        """The socket has taken a request; returns it if anybody still waits for the answer."""
+        request = self._pending.get(event_id) or self._abandoned.get(event_id)
+        if request is not None:
+            request.written = True
+        return self._pending.get(event_id)
+
+    def input_committed(self) -> None:
+        """A response that names no request may be an answer to the user from now on."""
+        for request in (*self._pending.values(), *self._abandoned.values()):
+            request.input_committed = True
 
     def take_pending(self, event_id: object) -> Request | None:
         """Take out the request that was sent under this event id."""
@@ -159,24 +173,38 @@ class Arbiter:
         """Whether an event id is one of ours."""
         return event_id in self._pending or event_id in self._abandoned
 
-    def only_one(self) -> Request | None:
-        """The request that a response without metadata must belong to, if there is just one candidate."""
-        candidates = [request for request in self._pending.values() if not request.out_of_band]
+    def only_one(self, out_of_band: bool | None) -> Request | None:
+        """The request that a response without metadata must belong to, if there is just one candidate.
+
+        Args:
+            out_of_band: Whether the response is; None when the server doesn't say.
+        """
+        candidates = list(self._pending.values())
         if self.settling is not None and self.settling in self._abandoned:
             candidates.append(self._abandoned[self.settling])
+        if out_of_band is not None:
+            candidates = [request for request in candidates if request.out_of_band is out_of_band]
         if len(candidates) != 1 or candidates[0].input_committed:
             return None
         return candidates[0]
 
+    def in_conversation(self) -> Request | None:
+        """The request that is in flight in the default conversation; there is never more than one."""
+        return next((request for request in self._pending.values() if not request.out_of_band), None)
+
     def connection_lost(self) -> list[Request]:
         """Forget what the old connection knew; returns the requests that went down with it.
 
-        A request that the socket had not taken yet is still in the outgoing queue, and stays pending.
+        A request that the socket had not taken yet is still in the outgoing queue, and stays pending, or
+        abandoned.
         """
-        self.connected = self.holding = False
+        self.connected = self.holding = self.unseen = False
         self.running.clear()
-        self.settling = None
-        self._abandoned.clear()
+        self._abandoned = {
+            event_id: request for event_id, request in self._abandoned.items() if not request.written
+        }
+        if self.settling not in self._abandoned:
+            self.settling = None
         lost = [request for request in self._pending.values() if request.written]
         for request in lost:
             del self._pending[request.event_id]

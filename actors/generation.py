@@ -84,8 +84,12 @@ class Generation:
         self.first_text_at: float | None = None
         self._created_at = now
         self._created_time = time.time()
-        # Item ids of calls that were announced: their final form comes with output_item.done.
-        self.announced_calls: set[str] = set()
+        # By item id and by call id: calls that were announced come when their item is done.
+        self.announced_calls: dict[str, p.FunctionCallItem] = {}
+        # Complete ones among them, in case that never happens.
+        self.held_calls: list[p.ResponseFunctionCallArgumentsDone] = []
+        # Calls that were delivered, as items; a server that announces nothing leaves the mirror without them.
+        self.delivered_items: list[p.FunctionCallItem] = []
         self._delivered_calls: set[str] = set()
 
     def handout(self, cancel: Callable[[], None]) -> GenerationCreatedEvent:
@@ -101,11 +105,14 @@ class Generation:
 
     def take_call(self, item_id: str, call_id: str, name: str, arguments: str) -> FunctionCall | None:
         """A complete call, or None if it was taken before."""
-        key = call_id or item_id
-        if key in self._delivered_calls:
+        keys = {call_id, item_id} - {""}
+        if keys & self._delivered_calls:
             return None
-        self._delivered_calls.add(key)
+        self._delivered_calls |= keys
         if item_id:
+            self.delivered_items.append(
+                p.FunctionCallItem(id=item_id, call_id=call_id, name=name, arguments=arguments)
+            )
             return FunctionCall(call_id, name, arguments, id=item_id)
         return FunctionCall(call_id, name, arguments)
 

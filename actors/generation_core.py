@@ -110,9 +110,8 @@ class GenerationCore(ToolCalls):
     @handles(m.ReplyWritten)
     def reply_written(self, message: m.ReplyWritten) -> None:
         """The request's time runs from now."""
-        request = self._arbiter.get_pending(message.event_id)
+        request = self._arbiter.written(message.event_id)
         if request is not None:
-            request.written = True
             self.do(Disarm(("wait", request.serial)))
             self.do(Arm(("reply", request.event_id), self.spec.timeouts.reply))
 
@@ -183,11 +182,18 @@ class GenerationCore(ToolCalls):
             self._arbiter.settling = None
             self.do(Disarm("settle"))
 
+    def _seen(self) -> None:
+        if self._arbiter.unseen:
+            self._arbiter.unseen = False
+            self.do(Disarm("unseen"))
+
     @handles(TimerFired)
     def timer_fired(self, message: TimerFired) -> None:
         """A request has waited too long."""
         if message.key == "settle":
             self._arbiter.settling = None
+        elif message.key == "unseen":
+            self._arbiter.unseen = False
         else:
             assert isinstance(message.key, tuple)
             kind, which = message.key
@@ -229,21 +235,30 @@ class GenerationCore(ToolCalls):
     def response_created(self, event: p.ResponseCreated) -> None:
         """Match a response with its request and hand it out."""
         response = event.response
-        request, wanted = self._match(response)
+        if self._closed is not None or response.id in self._discarded:
+            return
+        if response.id and response.id in self._generations:
+            self._ignore("a response was announced twice")
+            return
+        out_of_band = self._says_out_of_band(response)
+        request, wanted = self._match(response, out_of_band)
         if request is not None:
             self._disarm(request)
-        if self._arbiter.settling is not None and request is not None and not wanted:
-            self._settled()
-        out_of_band = self._is_out_of_band(response, request)
+            out_of_band = request.out_of_band
+            if request.event_id == self._arbiter.settling:
+                self._settled()
         if not out_of_band:
+            self._seen()
+            if wanted and self._active is not None:
+                self._supersede(self._active)
             self._arbiter.running.add(response.id)
         if not wanted:
             self._discarded.add(response.id)
             self._send_cancel(response.id)
             return
-        if not out_of_band and self._active is not None:
-            self._supersede(self._active)
-        generation = Generation(response.id, out_of_band, request is not None, self.now, self._make_future)
+        generation = Generation(
+            response.id, bool(out_of_band), request is not None, self.now, self._make_future
+        )
         self._generations[response.id] = generation
         if not out_of_band:
             self._active = generation
@@ -253,13 +268,13 @@ class GenerationCore(ToolCalls):
         if request is not None:
             self.do(Settle(request.future, handout))
 
-    def _match(self, response: p.Response) -> tuple[Request | None, bool]:
+    def _match(self, response: p.Response, out_of_band: bool | None) -> tuple[Request | None, bool]:
         """The request that a response answers, if any, and whether anybody still wants the response."""
         event_id = p.given(response.metadata, {}).get("client_event_id")
         if self._arbiter.knows(event_id):
             self._echoes_metadata = True
         elif not self._echoes_metadata and event_id is None:
-            candidate = self._arbiter.only_one()
+            candidate = self._arbiter.only_one(out_of_band)
             event_id = candidate.event_id if candidate is not None else None
         request = self._arbiter.take_pending(event_id)
         if request is not None:
@@ -267,13 +282,13 @@ class GenerationCore(ToolCalls):
         request = self._arbiter.take_abandoned(event_id)
         return request, request is None
 
-    def _is_out_of_band(self, response: p.Response, request: Request | None) -> bool:
+    def _says_out_of_band(self, response: p.Response) -> bool | None:
+        """Whether a response runs beside the conversation; None when the server doesn't say."""
         if isinstance(response.conversation_id, str):
             self._names_conversations = True
-        if request is not None:
-            return request.out_of_band
+            return False
         # Null says so, but only from a server that names the conversation of other responses.
-        return self._names_conversations and response.conversation_id is None
+        return True if self._names_conversations and response.conversation_id is None else None
 
     def _supersede(self, generation: Generation) -> None:
         self._finish_messages(generation)
@@ -293,7 +308,8 @@ class GenerationCore(ToolCalls):
         if isinstance(item, p.MessageItem):
             self._message(generation, item.id)
         elif isinstance(item, p.FunctionCallItem):
-            generation.announced_calls.update({item.id, item.call_id} - {""})
+            generation.announced_calls.update({item.id: item, item.call_id: item})
+            generation.announced_calls.pop("", None)
             self.tell(m.CHAT_CTX, m.ItemGenerating(item.id, True))
 
     @handles(p.ResponseContentPartAdded)
@@ -364,11 +380,15 @@ class GenerationCore(ToolCalls):
 
     @handles(p.ResponseFunctionCallArgumentsDone)
     def arguments_done(self, event: p.ResponseFunctionCallArgumentsDone) -> None:
-        """A call is complete; if its item was announced, its final form comes with output_item.done."""
+        """A call's arguments are complete; if its item was announced, it comes with output_item.done."""
         generation = self._find(event.response_id)
-        if generation is None or {event.item_id, event.call_id} & generation.announced_calls:
+        if generation is None:
             return
-        self._deliver_call(generation, event.item_id, event.call_id, event.name, event.arguments)
+        announced = {event.item_id, event.call_id} & generation.announced_calls.keys()
+        if announced or not event.name:
+            generation.held_calls.append(event)
+        else:
+            self._deliver_call(generation, event.item_id, event.call_id, event.name, event.arguments)
 
     @handles(p.ResponseOutputItemDone)
     def output_item_done(self, event: p.ResponseOutputItemDone) -> None:
@@ -378,10 +398,25 @@ class GenerationCore(ToolCalls):
             return
         item = event.item
         if isinstance(item, p.FunctionCallItem):
-            self._deliver_call(generation, item.id, item.call_id, item.name, item.arguments)
+            self._deliver_item(generation, item)
             self.tell(m.CHAT_CTX, m.ItemGenerating(item.id, False))
         elif isinstance(item, p.MessageItem) and item.id in generation.messages:
             self._end_message(generation.messages[item.id])
+
+    def _deliver_item(self, generation: Generation, item: p.FunctionCallItem) -> None:
+        # One that was cut off is done too, but no call: its arguments end somewhere.
+        if item.status != "incomplete":
+            self._deliver_call(generation, item.id, item.call_id, item.name, item.arguments)
+
+    def _deliver_held(self, generation: Generation) -> None:
+        """Deliver the calls whose items were announced and never said to be done."""
+        for event in generation.held_calls:
+            announced = generation.announced_calls
+            item = announced.get(event.item_id) or announced.get(event.call_id)
+            name, call_id = event.name, event.call_id
+            if item is not None:
+                name, call_id = name or item.name, call_id or item.call_id
+            self._deliver_call(generation, event.item_id, call_id, name, event.arguments)
 
     def _deliver_call(
         self, generation: Generation, item_id: str, call_id: str, name: str, arguments: str
@@ -434,19 +469,33 @@ class GenerationCore(ToolCalls):
     def response_done(self, event: p.ResponseDone) -> None:
         """End the streams, account for the response, and let the next one begin."""
         response = event.response
-        self._arbiter.running.discard(response.id)
-        if response.id in self._discarded:
-            self._discarded.discard(response.id)
+        # Servers that leave the id out mean the active response, or the one that was to be discarded.
+        response_id = response.id or (self._active.id if self._active else next(iter(self._discarded), ""))
+        beside = response_id in self._generations and self._generations[response_id].out_of_band
+        if not beside:
+            self._seen()
+        self._arbiter.running.discard(response_id)
+        if response_id in self._discarded:
+            self._discarded.discard(response_id)
+            self._mirror_items(response)
             self._advance()
             return
-        generation = self._find(response.id)
+        generation = self._find(response_id)
         if generation is not None:
             self._complete(generation, response)
         self._advance()
 
+    def _mirror_items(self, response: p.Response) -> None:
+        """What a discarded response has made is in the conversation all the same."""
+        for item in response.output:
+            if isinstance(item, p.MessageItem | p.FunctionCallItem) and item.id:
+                self.tell(m.CHAT_CTX, m.MessageFinished(item.id, text_of(item), item))
+
     def _complete(self, generation: Generation, response: p.Response) -> None:
         self._take_what_was_not_announced(generation, response)
         self._finish_messages(generation, {item.id: item for item in response.output if item.id})
+        for call in generation.delivered_items:
+            self.tell(m.CHAT_CTX, m.MessageFinished(call.id, "", call))
         details = p.given(response.status_details, None)
         result = GenerationResult(
             status=response.status or "completed",
@@ -472,13 +521,15 @@ class GenerationCore(ToolCalls):
         """Deliver what a server that leaves events out has only put into response.done."""
         for item in response.output:
             if isinstance(item, p.FunctionCallItem):
-                self._deliver_call(generation, item.id, item.call_id, item.name, item.arguments)
+                self._deliver_item(generation, item)
             elif isinstance(item, p.MessageItem) and item.id and item.id not in generation.messages:
                 message = self._message(generation, item.id)
                 text = text_of(item)
                 if text:
                     message.words.append(text)
                     self.do(Put(message.text, text))
+        if response.status in ("completed", ""):
+            self._deliver_held(generation)
 
     def _finish_messages(self, generation: Generation, items: dict[str, p.Item] | None = None) -> None:
         """End all streams, and put what was said into the mirror."""
@@ -487,6 +538,8 @@ class GenerationCore(ToolCalls):
             item = (items or {}).get(message.id)
             text = "".join(message.words) or (text_of(item) if item is not None else "")
             self.tell(m.CHAT_CTX, m.MessageFinished(message.id, text, item))
+            # Once more, for a message that the mirror has only now.
+            self._tell_received(message.id)
         for item_id in generation.announced_calls:
             self.tell(m.CHAT_CTX, m.ItemGenerating(item_id, False))
         self.do(End(generation.message_stream))
@@ -507,6 +560,7 @@ class GenerationCore(ToolCalls):
 
     def _forget(self, generation: Generation) -> None:
         self._generations.pop(generation.id, None)
+        self._arbiter.running.discard(generation.id)
         if self._active is generation:
             self._active = None
 
@@ -540,7 +594,8 @@ class GenerationCore(ToolCalls):
             return
         request = self._arbiter.take_pending(error.event_id)
         if request is None and code == COLLISION and not isinstance(error.event_id, str):
-            candidate = self._arbiter.only_one()
+            # It names no request, but there is only one that can have collided.
+            candidate = self._arbiter.in_conversation()
             request = self._arbiter.take_pending(candidate.event_id) if candidate is not None else None
         if request is not None:
             self._disarm(request)
@@ -549,6 +604,10 @@ class GenerationCore(ToolCalls):
                 request.retried = True
                 self._arbiter.add(request, first=True)
                 self.do(Arm(("wait", request.serial), self.spec.timeouts.reply_wait))
+                if not self._arbiter.running:
+                    # It has not been announced yet.
+                    self._arbiter.unseen = True
+                    self.do(Arm("unseen", self.spec.timeouts.reply))
                 self._advance()
                 return
             self.do(Settle(request.future, RealtimeError(error.message or "refused by the server", code)))
@@ -558,8 +617,7 @@ class GenerationCore(ToolCalls):
     @handles(p.InputAudioBufferCommitted)
     def input_committed(self, _: p.InputAudioBufferCommitted) -> None:
         """A response without metadata may be the answer to this from now on."""
-        for request in self._arbiter.pending:
-            request.input_committed = True
+        self._arbiter.input_committed()
 
     @handles(m.Truncate)
     def truncate(self, message: m.Truncate) -> None:
@@ -597,7 +655,9 @@ class GenerationCore(ToolCalls):
         for request in self._arbiter.connection_lost():
             self._disarm(request)
             self.do(Settle(request.future, RealtimeError("pending response discarded: session reconnection")))
-        self.do(Disarm("settle"))
+        if self._arbiter.settling is None:
+            self.do(Disarm("settle"))
+        self.do(Disarm("unseen"))
         self._discarded.clear()
         self._drop_generations("session reconnection")
 
@@ -614,7 +674,8 @@ class GenerationCore(ToolCalls):
         for request in self._arbiter.close():
             self._disarm(request)
             self.do(Settle(request.future, RealtimeError(message.reason)))
-        self.do(Disarm("settle"))
+        for timer in ("settle", "unseen"):
+            self.do(Disarm(timer))
         self.drop_calls()
         self._drop_generations(message.reason)
 

@@ -78,14 +78,19 @@ class RetainedAudio:
 
         The chunks are counted again as they are written to the new connection.
         """
-        entries = [
-            chunk or p.InputAudioBufferCommit()
-            for chunk, end_ms in self._entries
-            if chunk is None or self._is_wanted(end_ms)
-        ]
+        entries: list[Any] = []
+        for chunk, end_ms in self._entries:
+            if chunk is not None:
+                if self._is_wanted(end_ms):
+                    entries.append(chunk)
+            elif entries and isinstance(entries[-1], AudioChunk):
+                # Without its audio, a commit would be one of nothing.
+                entries.append(p.InputAudioBufferCommit())
         self._entries.clear()
         self._held_ms = self._clock_ms = 0.0
-        self._speech_start_ms = None
+        if self._speech_start_ms is not None:
+            # The new server hears the speech from its first sample on, before it says so.
+            self._speech_start_ms = 0.0
         return entries
 
     def _is_wanted(self, end_ms: float) -> bool:

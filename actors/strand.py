@@ -2,8 +2,8 @@
 
 One worker at a time drains a strand, so no two actors of a session run at once and calls take effect in
 the order in which they were made. What a handler sends to another actor of the same session is delivered
-before the next message from outside, so that a call with all its consequences is one step: two calls can't
-overtake each other however many actors each passes through.
+before the next message from outside, and depth first, as if it were a call made when the handler returns: so a
+call with all its consequences is one step, and nothing overtakes anything however many actors it passes through.
 """
 
 from __future__ import annotations
@@ -46,8 +46,10 @@ class Strand:
         self._actors: dict[str, StrandActor] = {}
         self._mail: deque[tuple[str, Envelope[Any]]] = deque()
         self._urgent: deque[tuple[str, Envelope[Any]]] = deque()
-        # Written and read only by the thread that runs the strand.
+        # Written and read only by the thread that runs the strand: what is left of the present step, and what
+        # the present handler has sent so far.
         self._cascade: deque[tuple[str, Envelope[Any]]] = deque()
+        self._sent: list[tuple[str, Envelope[Any]]] = []
         self._lock = threading.Lock()
         # Until `begin`, mail only waits.
         self._scheduled = True
@@ -87,7 +89,7 @@ class Strand:
     def put(self, to: str, envelope: Envelope[Any]) -> None:
         """Queue an envelope; from inside the strand it joins the current step."""
         if self._runner == threading.get_ident():
-            self._cascade.append((to, envelope))
+            self._sent.append((to, envelope))
             return
         with self._lock:
             closed = self._closed
@@ -131,10 +133,11 @@ class Strand:
         """Deliver nothing more; what waits, and what is sent from now on, is a dead letter."""
         with self._lock:
             self._closed = True
-            letters = [*self._urgent, *self._mail, *self._cascade]
+            letters = [*self._urgent, *self._mail, *self._sent, *self._cascade]
             self._urgent.clear()
             self._mail.clear()
         self._cascade.clear()
+        self._sent.clear()
         for to, envelope in letters:
             self._return_to_sender(to, envelope)
 
@@ -162,9 +165,13 @@ class Strand:
             item = self._mail.popleft()
         else:
             return False
+        cascade, sent = self._cascade, self._sent
         self._deliver(*item)
-        cascade = self._cascade
-        while cascade:
+        while sent or cascade:
+            if sent:
+                # Depth first: what follows from the first message that a handler sent comes before its second.
+                cascade.extendleft(reversed(sent))
+                sent.clear()
             self._deliver(*cascade.popleft())
         return True
 

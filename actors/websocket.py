@@ -101,9 +101,9 @@ class FrameReader:
                     self._need = header
                     return position
                 length = int.from_bytes(data[position + 2 : position + header], "big")
-            if first & 0x70:
-                raise FramingError("a frame used extension bits that were not agreed on")
             opcode = first & 0x0F
+            if first != 0x81 or self._fragments is not None:
+                self._check_header(first, length)
             if length > self._max_size and opcode < CLOSE:
                 self._skip_frame(opcode, bool(first & 0x80), frames)
                 available = end - position - header
@@ -120,31 +120,35 @@ class FrameReader:
             position += length
             if first == 0x81:
                 # A whole text message in one frame: all that a Realtime server normally sends.
-                if self._fragments is not None:
-                    raise FramingError("a new message began inside a fragmented one")
                 frames.append((TEXT, payload))
             else:
                 self._accept(opcode, bool(first & 0x80), payload, frames)
         self._need = 2
         return position
 
-    def _accept(self, opcode: int, final: bool, payload: bytes, frames: list[Frame]) -> None:
+    def _check_header(self, first: int, length: int) -> None:
+        """Refuse a bad frame by its header: its payload may be without end, and is never waited for."""
+        if first & 0x70:
+            raise FramingError("a frame used extension bits that were not agreed on")
+        opcode, final = first & 0x0F, first & 0x80
         if opcode >= CLOSE:
-            if not final or len(payload) > 125 or opcode > PONG:
-                raise FramingError(f"bad control frame (opcode {opcode}, {len(payload)} bytes)")
-            frames.append((opcode, payload))
-            return
-        if opcode == CONTINUATION:
+            if not final or length > 125 or opcode > PONG:
+                raise FramingError(f"bad control frame (opcode {opcode}, {length} bytes)")
+        elif opcode > BINARY:
+            raise FramingError(f"unknown opcode {opcode}")
+        elif opcode == CONTINUATION:
             if self._fragments is None:
                 raise FramingError("a continuation frame without a message to continue")
+        elif self._fragments is not None:
+            raise FramingError("a new message began inside a fragmented one")
+
+    def _accept(self, opcode: int, final: bool, payload: bytes, frames: list[Frame]) -> None:
+        """Take a frame whose header has been checked."""
+        if opcode == CONTINUATION:
             self._add_fragment(payload)
             if final:
                 self._finish_fragments(frames)
             return
-        if opcode > BINARY:
-            raise FramingError(f"unknown opcode {opcode}")
-        if self._fragments is not None:
-            raise FramingError("a new message began inside a fragmented one")
         if final:
             frames.append((opcode, payload))
             return
@@ -209,8 +213,9 @@ def mask(payload: bytes, key: bytes) -> bytes:
 
 
 def encode_close(code: int, reason: str = "") -> bytes:
-    """Make a close frame."""
-    return encode_frame(CLOSE, struct.pack("!H", code) + reason.encode()[:123])
+    """Make a close frame; a reason that is too long for one is cut, at a whole character."""
+    words = reason.encode()[:123].decode("utf-8", "ignore").encode()
+    return encode_frame(CLOSE, struct.pack("!H", code) + words)
 
 
 def decode_close(payload: bytes) -> tuple[int, str]:

@@ -82,7 +82,7 @@ class Case:
     def end(self) -> None:
         """Close the session, with a server that never answers."""
         self.session._close_soon(1.0)
-        self.driver.advance(2.0)
+        self.driver.advance(10.0)
 
 
 @pytest.fixture
@@ -125,15 +125,3 @@ def case(make_case: Callable[..., Case]) -> Case:
 def text_case(make_case: Callable[..., Case]) -> Case:
     """A connected text session."""
     return make_case(modalities=["text"])
-
-
-def drain(stream: Any) -> list[Any]:
-    """What has arrived in a stream; raises TimeoutError if it has not ended."""
-    items = []
-    while True:
-        try:
-            items.append(stream.get(0))
-        except Exception as error:
-            if type(error).__name__ == "StreamEnded":
-                return items
-            raise

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 import antiphon.protocol as p
+from antiphon.actors.streams import Stream, StreamEnded
 
 
 def _maybe(value: Any) -> Any:
@@ -134,3 +135,17 @@ def error(
     return p.ErrorEvent(
         error=p.ErrorDetail(type=kind, code=code, message=message, event_id=_maybe(event_id))
     )
+
+
+def drain(stream: Stream[Any]) -> list[Any]:
+    """What has arrived in a stream.
+
+    Raises:
+        TimeoutError: It has not ended.
+    """
+    items = []
+    while True:
+        try:
+            items.append(stream.get(0))
+        except StreamEnded:
+            return items

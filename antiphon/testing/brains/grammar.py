@@ -6,9 +6,11 @@ GRAMMAR: Final = """#JSGF V1.0;
 grammar domain;
 public <said> = <greeting> | <time> | <weather> | <sum> | <story> | <parting> | <small>;
 <greeting> = (hello | hi) [there] | good (morning | afternoon | evening) | how are you [today] | how old are you;
-<time> = [please] (what time is it [now] | what is the time [now] | tell me the time | (can | could) you tell me the time) [please];
+<time> = [please] (what time is it [now] | what is the time [now] | tell me the time |
+    (can | could) you tell me the time) [please];
 <weather> = (what is | what's | how is | how's) the weather [like] [in <city>] [today | tomorrow];
-<city> = san francisco | new york | los angeles | paris | london | berlin | tokyo | boston | chicago | rome | madrid | vienna | amsterdam | sydney;
+<city> = san francisco | new york | los angeles | paris | london | berlin | tokyo | boston | chicago |
+    rome | madrid | vienna | amsterdam | sydney;
 <sum> = (what is | what's | how much is) <number> (plus | minus | times | divided by) <number>;
 <number> = <unit> | <teen> | <tens> [<unit>] | one hundred | zero;
 <unit> = one | two | three | four | five | six | seven | eight | nine;

@@ -1,0 +1,276 @@
+"""Input audio that a new server would have to hear again, counted in milliseconds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import antiphon.protocol as p
+from antiphon.actors.messages import AudioChunk
+from antiphon.actors.retained import DETECTION_MS, RetainedAudio
+
+
+def write(retained: RetainedAudio, *numbers: int, ms: float = 100.0) -> None:
+    for number in numbers:
+        retained.written(AudioChunk(b"%d" % number, ms))
+
+
+def replay(retained: RetainedAudio) -> list[Any]:
+    """Numbers of the chunks, "commit" for a commit."""
+    return [
+        int(entry.data) if isinstance(entry, AudioChunk) else "commit" for entry in retained.take_for_replay()
+    ]
+
+
+@pytest.fixture
+def manual() -> RetainedAudio:
+    """Turn detection is off."""
+    retained = RetainedAudio(30_000)
+    retained.detect_turns(None)
+    return retained
+
+
+@pytest.fixture
+def detecting() -> RetainedAudio:
+    """Turn detection is on, with 300 ms of padding."""
+    retained = RetainedAudio(30_000)
+    retained.detect_turns(300)
+    return retained
+
+
+# -- turn detection off: since the last commit or clear ----------------------------------------------
+
+
+def test_everything_since_the_start(manual: RetainedAudio) -> None:
+    write(manual, 1, 2, 3)
+    assert manual.held_ms == 300
+    assert replay(manual) == [1, 2, 3]
+
+
+def test_a_confirmed_commit_ends_what_is_kept(manual: RetainedAudio) -> None:
+    write(manual, 1, 2)
+    manual.commit_written()
+    write(manual, 3)
+    manual.committed()
+    assert manual.held_ms == 100
+    assert replay(manual) == [3]
+
+
+def test_an_unconfirmed_commit_keeps_its_audio_and_its_place(manual: RetainedAudio) -> None:
+    write(manual, 1, 2)
+    manual.commit_written()
+    write(manual, 3)
+    assert replay(manual) == [1, 2, "commit", 3]
+
+
+def test_of_two_commits_the_first_is_confirmed_first(manual: RetainedAudio) -> None:
+    write(manual, 1)
+    manual.commit_written()
+    write(manual, 2)
+    manual.commit_written()
+    write(manual, 3)
+    manual.committed()
+    assert replay(manual) == [2, "commit", 3]
+
+
+def test_a_clear_forgets_what_was_not_committed(manual: RetainedAudio) -> None:
+    write(manual, 1)
+    manual.commit_written()
+    write(manual, 2, 3)
+    manual.clear_written()
+    write(manual, 4)
+    assert manual.held_ms == 200
+    assert replay(manual) == [1, "commit", 4]
+
+
+def test_no_more_than_the_limit_is_kept() -> None:
+    retained = RetainedAudio(1000)
+    retained.detect_turns(None)
+    write(retained, *range(25))
+    assert retained.held_ms == 1000
+    assert replay(retained) == list(range(15, 25))
+
+
+def test_what_was_taken_is_counted_again_when_it_is_written_again(manual: RetainedAudio) -> None:
+    write(manual, 1, 2)
+    assert replay(manual) == [1, 2]
+    assert manual.held_ms == 0
+    assert replay(manual) == []
+    write(manual, 1, 2)
+    assert replay(manual) == [1, 2]
+
+
+def test_a_commit_whose_audio_was_all_too_old_is_not_replayed() -> None:
+    # It would commit what comes after it, or nothing at all.
+    retained = RetainedAudio(300)
+    retained.detect_turns(None)
+    write(retained, 1, 2)
+    retained.commit_written()
+    write(retained, 3, 4, 5)
+    assert replay(retained) == [3, 4, 5]
+
+
+# -- turn detection on: since the start of the speech in progress ---------------------------------------
+
+
+def test_nothing_while_nobody_speaks(detecting: RetainedAudio) -> None:
+    write(detecting, *range(50))
+    assert detecting.held_ms == 300 + DETECTION_MS
+    assert replay(detecting) == []
+
+
+def test_since_the_start_of_the_speech_in_progress(detecting: RetainedAudio) -> None:
+    write(detecting, *range(50))
+    # The server hears the speech 700 ms late; its start has the padding counted in.
+    detecting.speech_started(4300)
+    write(detecting, 50, 51)
+    assert replay(detecting) == list(range(43, 52))
+
+
+def test_a_start_within_a_chunk_keeps_the_whole_chunk(detecting: RetainedAudio) -> None:
+    write(detecting, *range(10))
+    detecting.speech_started(450)
+    assert replay(detecting) == [4, 5, 6, 7, 8, 9]
+
+
+def test_long_speech_is_kept_whole_up_to_the_limit() -> None:
+    retained = RetainedAudio(30_000)
+    retained.detect_turns(300)
+    write(retained, *range(10))
+    retained.speech_started(0)
+    write(retained, *range(10, 400))
+    assert retained.held_ms == 30_000
+    assert replay(retained) == list(range(100, 400))
+
+
+def test_the_servers_own_commit_ends_the_speech(detecting: RetainedAudio) -> None:
+    write(detecting, *range(10))
+    detecting.speech_started(0)
+    write(detecting, *range(10, 40))
+    detecting.committed()
+    assert detecting.held_ms == 300 + DETECTION_MS
+    assert replay(detecting) == []
+
+
+def test_the_clock_starts_afresh_with_a_connection(detecting: RetainedAudio) -> None:
+    write(detecting, *range(50))
+    detecting.take_for_replay()
+    write(detecting, *range(100, 110))
+    detecting.speech_started(500)
+    assert replay(detecting) == [105, 106, 107, 108, 109]
+
+
+def test_a_clear_ends_the_speech(detecting: RetainedAudio) -> None:
+    write(detecting, 1, 2)
+    detecting.speech_started(0)
+    detecting.clear_written()
+    write(detecting, 3)
+    assert replay(detecting) == []
+
+
+def test_the_clock_runs_on_after_a_clear(detecting: RetainedAudio) -> None:
+    write(detecting, *range(10))
+    detecting.clear_written()
+    write(detecting, *range(10, 20))
+    detecting.speech_started(1500)
+    assert replay(detecting) == [15, 16, 17, 18, 19]
+
+
+def test_speech_in_progress_survives_a_second_drop_before_the_server_has_heard_it(
+    detecting: RetainedAudio,
+) -> None:
+    write(detecting, *range(20))
+    detecting.speech_started(1000)
+    speech = replay(detecting)
+    assert speech == list(range(10, 20))
+    # The new connection is told, and breaks before it says that it hears anything.
+    write(detecting, *speech, 20)
+    assert replay(detecting) == [*speech, 20]
+
+
+def test_replayed_speech_that_was_committed_is_not_replayed_again(detecting: RetainedAudio) -> None:
+    write(detecting, *range(10))
+    detecting.speech_started(0)
+    write(detecting, *replay(detecting))
+    detecting.committed()
+    assert replay(detecting) == []
+
+
+def test_a_commit_without_its_audio_is_not_replayed(detecting: RetainedAudio) -> None:
+    # Not speech as far as the server has said: only the commit of it would arrive, for nothing.
+    write(detecting, 1, 2)
+    detecting.commit_written()
+    assert "commit" not in replay(detecting)
+
+
+# -- switching ----------------------------------------------------------------------------------------
+
+
+def test_switching_detection_on_forgets_what_is_too_old(manual: RetainedAudio) -> None:
+    write(manual, *range(50))
+    manual.detect_turns(200)
+    assert manual.held_ms == 200 + DETECTION_MS
+
+
+def test_switching_detection_off_keeps_from_then_on(detecting: RetainedAudio) -> None:
+    write(detecting, *range(50))
+    detecting.detect_turns(None)
+    write(detecting, *range(50, 80))
+    assert detecting.held_ms == 300 + DETECTION_MS + 3000
+    assert replay(detecting) == list(range(37, 80))
+
+
+# -- any history --------------------------------------------------------------------------------------
+
+steps = st.lists(st.sampled_from(["chunk", "chunk", "commit", "clear", "committed"]), max_size=60)
+
+
+@settings(max_examples=200, deadline=None)
+@given(steps)
+def test_with_detection_off_any_history_keeps_what_is_not_confirmed(history: list[str]) -> None:
+    retained = RetainedAudio(1e9)
+    retained.detect_turns(None)
+    expected: list[Any] = []
+    for number, step in enumerate(history):
+        if step == "chunk":
+            write(retained, number)
+            expected.append(number)
+        elif step == "commit" and expected and expected[-1] != "commit":
+            retained.commit_written()
+            expected.append("commit")
+        elif step == "clear":
+            retained.clear_written()
+            while expected and expected[-1] != "commit":
+                expected.pop()
+        elif step == "committed" and "commit" in expected:
+            retained.committed()
+            del expected[: expected.index("commit") + 1]
+    assert retained.held_ms == 100 * sum(entry != "commit" for entry in expected)
+    assert replay(retained) == expected
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.sampled_from(["chunk", "started", "committed", "on", "off"]), max_size=60),
+    st.floats(20, 900),
+)
+def test_whatever_happens_no_more_than_the_limit_is_held(history: list[str], ms: float) -> None:
+    retained = RetainedAudio(1000)
+    written = 0.0
+    for number, step in enumerate(history):
+        if step == "chunk":
+            write(retained, number, ms=ms)
+            written += ms
+        elif step == "started":
+            retained.speech_started(max(0.0, written - 400))
+        elif step == "committed":
+            retained.committed()
+        else:
+            retained.detect_turns(300 if step == "on" else None)
+        assert -1e-6 <= retained.held_ms <= 1000
+    kept = retained.take_for_replay()
+    assert sum(entry.ms for entry in kept if not isinstance(entry, p.InputAudioBufferCommit)) <= 1000 + 1e-6
+    assert retained.held_ms == 0

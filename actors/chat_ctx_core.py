@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from collections.abc import Iterable
 from concurrent.futures import Future
 from typing import Any
 
@@ -12,7 +13,17 @@ from msgspec import UNSET, UnsetType
 import antiphon.protocol as p
 from antiphon.actors import ids
 from antiphon.actors import messages as m
-from antiphon.actors.chat import ChatContext, ChatMessage, Entry, Inserted, Mirror, copy_item, diff, to_item
+from antiphon.actors.chat import (
+    ChatContext,
+    ChatItem,
+    ChatMessage,
+    Entry,
+    Inserted,
+    Mirror,
+    copy_item,
+    diff,
+    to_item,
+)
 from antiphon.actors.config import SessionOptions, SessionSpec
 from antiphon.actors.core import Arm, Core, Disarm, Settle, TimerFired, handles
 from antiphon.actors.errors import RealtimeError
@@ -25,8 +36,8 @@ from antiphon.actors.events import (
     RemoteItemAddedEvent,
 )
 from antiphon.actors.failures import model_error, server_error
-from antiphon.actors.item_ops import Op, PendingOps, Waiter
-from antiphon.actors.replay import Replay, plan_replay
+from antiphon.actors.item_ops import Op, PendingOps, Waiter, foresee
+from antiphon.actors.replay import Replay, plan_replay, repeated
 from antiphon.actors.transcripts import Transcripts, confidence, transcription_metrics
 
 logger = logging.getLogger("antiphon.chat_ctx")
@@ -61,8 +72,14 @@ class ChatCtxCore(Core):
         self._turn_started: dict[str, float] = {}
         # Items of responses, announced here before the server adds them to the conversation.
         self._generating: set[str] = set()
-        # Truncations on their way: the milliseconds, and the words that were heard if the app knows.
-        self._cuts: dict[str, tuple[int, str | None]] = {}
+        # Deleted on this connection: what a response says at its end doesn't bring them back.
+        self._deleted: set[str] = set()
+        # How much audio of an item has come in, whether or not the server has announced the item.
+        self._audio: dict[str, m.ItemAudioReceived] = {}
+        # Truncations on their way, by item and milliseconds: the words that were heard if the app knows.
+        self._cuts: dict[tuple[str, int], str | None] = {}
+        # Truncations of items that are not mirrored yet: the milliseconds, and the words.
+        self._heard: dict[str, tuple[int, str | None]] = {}
         self._connected = False
         self._closed: str | None = None
 
@@ -76,13 +93,18 @@ class ChatCtxCore(Core):
         if not item_id:
             logger.warning("an item without an id can't be mirrored")
             return
-        self._acknowledge(p.ConversationItemCreate, item_id)
         if self._replay is not None and self._replay.restored(item_id):
             self._settle_replay_if_complete()
             return
-        entry = self._insert(event.previous_item_id, item, announced_as=type(event))
+        self._mirror_added(event)
+        # Last, because the next edit may begin here: it has to know of this one's item.
+        self._acknowledge(p.ConversationItemCreate, item_id)
+
+    def _mirror_added(self, event: p.ConversationItemAdded | p.ConversationItemCreated) -> None:
+        entry = self._insert(event.previous_item_id, event.item, announced_as=type(event))
         if entry is None:
             return
+        entry.in_progress = _is_in_progress(event.item)
         if self._awaits_transcript(entry):
             entry.transcribing_until = self.now + TRANSCRIPTION_SECONDS
         if entry.chat is not None:
@@ -105,25 +127,45 @@ class ChatCtxCore(Core):
             return None
         if outcome is Inserted.UNKNOWN_PREVIOUS:
             logger.warning("item %s follows %s, which is not known; put at the end", item_id, previous)
-        return self.mirror.get(item_id)
+        self._deleted.discard(item_id)
+        entry = self.mirror.get(item_id)
+        if entry is not None and item_id in self._audio:
+            entry.received_audio_ms = self._audio[item_id].ms
+        if entry is not None and item_id in self._heard:
+            self.mirror.truncate(item_id, *self._heard.pop(item_id))
+        return entry
 
     @handles(p.ConversationItemDone, p.ResponseOutputItemDone)
     def item_done(self, event: p.ConversationItemDone | p.ResponseOutputItemDone) -> None:
         """Take over an item's final form."""
+        item_id = str(getattr(event.item, "id", "") or "")
+        if self._replay is not None and self._replay.holds(item_id):
+            # Our own words; the mirror stays as it was until the whole replay is settled.
+            return
         self.mirror.update(event.item)
+        entry = self.mirror.get(item_id)
+        if entry is not None:
+            entry.in_progress = False
 
     @handles(p.ConversationItemDeleted)
     def item_deleted(self, event: p.ConversationItemDeleted) -> None:
         """The server no longer has the item."""
+        deleted = self.mirror.delete(event.item_id)
+        self._deleted.add(event.item_id)
+        self._audio.pop(event.item_id, None)
+        self._heard.pop(event.item_id, None)
+        # Last, because the next edit may begin here: it must not reckon with this item any more.
         acknowledged = self._acknowledge(p.ConversationItemDelete, event.item_id)
-        if self.mirror.delete(event.item_id) is None and not acknowledged:
+        if deleted is None and not acknowledged:
             logger.warning("the server deleted item %s, which is not known", event.item_id)
 
     @handles(p.ConversationItemTruncated)
     def item_truncated(self, event: p.ConversationItemTruncated) -> None:
         """The server cut the item; now the mirror holds what was heard."""
-        _, transcript = self._cuts.pop(event.item_id, (0, None))
-        self.mirror.truncate(event.item_id, event.audio_end_ms, transcript)
+        transcript = self._cuts.pop((event.item_id, event.audio_end_ms), None)
+        if not self.mirror.truncate(event.item_id, event.audio_end_ms, transcript):
+            # Servers that announce no items: it enters the mirror when its response is done.
+            self._heard[event.item_id] = (event.audio_end_ms, transcript)
 
     @handles(m.ItemGenerating)
     def item_generating(self, message: m.ItemGenerating) -> None:
@@ -132,10 +174,14 @@ class ChatCtxCore(Core):
             self._generating.add(message.item_id)
         else:
             self._generating.discard(message.item_id)
+            entry = self.mirror.get(message.item_id)
+            if entry is not None:
+                entry.in_progress = False
 
     @handles(m.ItemAudioReceived)
     def item_audio_received(self, message: m.ItemAudioReceived) -> None:
         """So much of it can have been heard."""
+        self._audio[message.item_id] = message
         entry = self.mirror.get(message.item_id)
         if entry is not None:
             entry.received_audio_ms = message.ms
@@ -145,7 +191,7 @@ class ChatCtxCore(Core):
         """The words of a message that was spoken or written."""
         entry = self.mirror.get(message.item_id)
         if entry is None:
-            if message.item is None and not message.text:
+            if message.item_id in self._deleted or (message.item is None and not message.text):
                 return
             item = message.item or p.MessageItem(id=message.item_id, role="assistant", content=[])
             entry = self._insert(UNSET, item)
@@ -249,7 +295,11 @@ class ChatCtxCore(Core):
         while self._updating is None and self._updates:
             update = self._updates.popleft()
             waiter = Waiter(update.future, update.timeout)
-            self._send_changes(update.context, waiter)
+            # Earlier edits that nobody waits for any more are part of what this one comes to.
+            for op in self._ops.foreseen():
+                op.waiter = waiter
+                waiter.outstanding += 1
+            self._send_changes(update.context.items, waiter)
             if not waiter.outstanding:
                 self.do(Settle(waiter.future, waiter.report()))
                 continue
@@ -262,9 +312,20 @@ class ChatCtxCore(Core):
         event_id = ids.new_id(ids.CHAT_CTX_CREATE)
         self._send(Op(p.ConversationItemCreate(event_id=event_id, item=message.item)))
 
-    def _send_changes(self, context: ChatContext, waiter: Waiter | None) -> None:
+    def _order(self) -> list[ChatItem | str]:
+        """The conversation that the next change meets: the mirror's, after what is on its way."""
+        order = self.mirror.order()
+        if self._replay is not None or not self._connected:
+            # What the next connection won't be told of can't be a predecessor, nor be deleted.
+            replay = self._replay or plan_replay(self.mirror)
+            lost = set(replay.lost)
+            order = [item for item in order if (item if isinstance(item, str) else item.id) not in lost]
+        changes = [op.event for op in self._ops.foreseen()]
+        return foresee(order, changes) if changes else order
+
+    def _send_changes(self, wanted: Iterable[ChatItem], waiter: Waiter | None) -> None:
         protected = self.mirror.protected(self.now) | self._generating
-        plan = diff(self.mirror.order(), context.items, protected=protected)
+        plan = diff(self._order(), wanted, protected=protected)
         for item_id in plan.removals:
             self._send_delete(item_id, waiter)
         for previous, item in plan.creations:
@@ -275,7 +336,8 @@ class ChatCtxCore(Core):
 
     def _send_delete(self, item_id: str, waiter: Waiter | None) -> None:
         event_id = ids.new_id(ids.CHAT_CTX_DELETE)
-        self._send(Op(p.ConversationItemDelete(event_id=event_id, item_id=item_id), waiter))
+        event = p.ConversationItemDelete(event_id=event_id, item_id=item_id)
+        self._send(Op(event, waiter, foreseen=True))
 
     def _send_create(self, previous: str | None, item: p.Item, waiter: Waiter | None) -> None:
         event = p.ConversationItemCreate(
@@ -283,7 +345,7 @@ class ChatCtxCore(Core):
             previous_item_id="root" if previous is None else previous,
             item=item,
         )
-        self._send(Op(event, waiter))
+        self._send(Op(event, waiter, foreseen=True))
 
     def _send(self, op: Op) -> None:
         self._ops.add(op)
@@ -301,15 +363,16 @@ class ChatCtxCore(Core):
 
     def _truncate_audio(self, message: m.Truncate) -> None:
         entry = self.mirror.get(message.message_id)
+        audio = self._audio.get(message.message_id)
         end_ms = message.audio_end_ms
-        content_index = 0
-        if entry is not None:
-            if not entry.has_audio and not entry.received_audio_ms:
-                logger.warning("item %s has no audio to truncate", entry.id)
-                return
-            content_index = _audio_index(entry)
-            if entry.received_audio_ms:
-                end_ms = min(end_ms, int(entry.received_audio_ms))
+        if entry is not None and not entry.has_audio and audio is None:
+            logger.warning("item %s has no audio to truncate", entry.id)
+            return
+        if audio is not None:
+            content_index = audio.content_index
+            end_ms = min(end_ms, int(audio.ms))
+        else:
+            content_index = 0 if entry is None else _audio_index(entry)
         if end_ms <= 0:
             self._send_delete(message.message_id, None)
             return
@@ -317,19 +380,18 @@ class ChatCtxCore(Core):
             # The next connection gets the item as text: cutting that is all there is to do.
             self.mirror.truncate(message.message_id, end_ms, message.transcript)
             return
-        self._cuts[message.message_id] = (end_ms, message.transcript)
+        self._cuts[message.message_id, end_ms] = message.transcript
         event = p.ConversationItemTruncate(
             item_id=message.message_id, content_index=content_index, audio_end_ms=end_ms
         )
         self.tell(m.CONNECTION, m.Transmit(event))
 
     def _rewrite_text(self, message_id: str, transcript: str) -> None:
-        context = self.mirror.chat_ctx()
-        item = context.get_by_id(message_id)
-        if item is None or item.type != "message":
-            return
-        item.content = [transcript]
-        self._send_changes(context, None)
+        wanted = [copy_item(item) for item in self._order() if not isinstance(item, str)]
+        for item in wanted:
+            if item.id == message_id and isinstance(item, ChatMessage):
+                item.content = [transcript]
+                self._send_changes(wanted, None)
 
     # -- acknowledgements -------------------------------------------------------------------------------
 
@@ -340,7 +402,8 @@ class ChatCtxCore(Core):
         op = self._ops.by_event_id(event.event_id)
         if op is None and isinstance(event.event_id, str) and not self._is_replayed(event.event_id):
             op = Op(event)
-            self._ops.add(op)
+            if op.item_id:  # an item that the server names can't be recognised
+                self._ops.add(op)
         if op is not None:
             op.written = True
 
@@ -374,7 +437,8 @@ class ChatCtxCore(Core):
     @handles(p.ErrorEvent)
     def error_event(self, event: p.ErrorEvent) -> None:
         """A refused change ends only its own wait; other errors are passed on."""
-        if self._replay is not None and self._replay.refused(event.error.event_id):
+        is_duplicate = any(words in event.error.message.lower() for words in DUPLICATE_WORDS)
+        if self._replay is not None and self._replay.refused(event.error.event_id, is_duplicate):
             self._settle_replay_if_complete()
             return
         op = self._ops.by_event_id(event.error.event_id)
@@ -385,8 +449,11 @@ class ChatCtxCore(Core):
         if op.waiter is None:
             self.emit("error", self._as_error(event))
             return
-        if any(words in event.error.message.lower() for words in DUPLICATE_WORDS):
+        if isinstance(op.event, p.ConversationItemCreate) and is_duplicate:
             op.waiter.created.append(op.item_id)
+        elif isinstance(op.event, p.ConversationItemDelete) and op.item_id not in self.mirror:
+            # It got lost with a connection: that is what was wanted.
+            op.waiter.deleted.append(op.item_id)
         else:
             op.waiter.rejected[op.item_id] = event.error.message
         self._count_down(op.waiter)
@@ -405,20 +472,21 @@ class ChatCtxCore(Core):
         self._turn_started.clear()
         self.do(Disarm("replay"))
         self._connected = False
-        for item_id, (end_ms, transcript) in self._cuts.items():
+        for (item_id, end_ms), transcript in self._cuts.items():
             self.mirror.truncate(item_id, end_ms, transcript)
         self._cuts.clear()
+        self._deleted.clear()
         for entry in self.mirror:
             entry.transcribing_until = None
+            entry.in_progress = False
 
     @handles(m.ReplayWanted)
     def replay_wanted(self, _: m.ReplayWanted) -> None:
         """Say everything again: the conversation, then the changes that were not acknowledged."""
         self._replay = plan_replay(self.mirror)
-        unacknowledged = [op.event for op in self._ops if op.written]
+        unacknowledged = [repeated(op.event, self.mirror, self._replay) for op in self._ops if op.written]
         self.tell(m.CONNECTION, m.ReplayItems([*self._replay.events, *unacknowledged]))
         self.do(Arm("replay", self.spec.timeouts.chat_ctx))
-        self._settle_replay_if_complete()
 
     def _settle_replay_if_complete(self) -> None:
         if self._replay is not None and self._replay.complete:
@@ -431,12 +499,26 @@ class ChatCtxCore(Core):
         self.do(Disarm("replay"))
         for item_id in replay.lost:
             self.mirror.delete(item_id)
+        for item_id, item in replay.restored_items.items():
+            self._now_text(item_id, item)
         self.tell(m.CONNECTION, m.ReplaySettled(replay.restored_count, replay.degraded_count))
+
+    def _now_text(self, item_id: str, item: p.Item) -> None:
+        """An item is what the replay made of it: words, already cut to what was heard, and no audio."""
+        entry = self.mirror.get(item_id)
+        if entry is None:
+            return
+        self._audio.pop(item_id, None)
+        entry.item, entry.received_audio_ms, entry.heard = item, 0.0, None
+        if isinstance(entry.chat, ChatMessage):
+            self.mirror.replace_content(item_id, entry.chat.content)
 
     @handles(m.ConnectionOpened)
     def connection_opened(self, _: m.ConnectionOpened) -> None:
         """From now on the server can be told of truncations."""
         self._connected = True
+        # Only here, so that the session is open when it says that it is whole again.
+        self._settle_replay_if_complete()
 
     @handles(TimerFired)
     def timer_fired(self, message: TimerFired) -> None:
@@ -447,6 +529,9 @@ class ChatCtxCore(Core):
             for op in self._ops:
                 if op.waiter is self._updating:
                     op.waiter = None
+                    # A server that had its time and said nothing: the mirror is all there is to go by. What
+                    # still has to go out, because there is no connection, will be done.
+                    op.foreseen = not (op.written and self._connected)
             seconds = self._updating.timeout
             self._end_update(
                 RealtimeError(f"update_chat_ctx timed out: no acknowledgement within {seconds:g} s")
@@ -475,6 +560,11 @@ class ChatCtxCore(Core):
         chat = entry.chat
         unheard = isinstance(chat, ChatMessage) and chat.role == "user" and chat.is_empty
         return unheard and entry.has_audio and self.options.input_audio_transcription is not None
+
+
+def _is_in_progress(item: p.Item) -> bool:
+    """Whether the model is still at it; what users say or send is whole when it is announced."""
+    return getattr(item, "role", "assistant") == "assistant" and getattr(item, "status", "") == "in_progress"
 
 
 def _audio_index(entry: Entry) -> int:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import msgspec
 from msgspec import UNSET
 
 import antiphon.protocol as p
+from antiphon.actors.chat import ChatItem, from_item
 
 ItemEvent = p.ConversationItemCreate | p.ConversationItemDelete
 
@@ -52,11 +54,13 @@ class Op:
         event: What is sent.
         waiter: Who waits for it; None for changes that nobody waits for.
         written: Whether the socket has taken it.
+        foreseen: Whether later edits reckon with it, as if it were done.
     """
 
     event: ItemEvent
     waiter: Waiter | None = None
     written: bool = False
+    foreseen: bool = False
 
     @property
     def item_id(self) -> str:
@@ -83,6 +87,10 @@ class PendingOps:
         if op.waiter is not None:
             op.waiter.outstanding += 1
 
+    def foreseen(self) -> list[Op]:
+        """The changes that later edits reckon with."""
+        return [op for op in self._ops.values() if op.foreseen]
+
     def by_event_id(self, event_id: str | object | None) -> Op | None:
         """The change that was sent under this event id."""
         return self._ops.get(event_id) if isinstance(event_id, str) else None
@@ -99,3 +107,37 @@ class PendingOps:
                 self.discard(op)
                 return op
         return None
+
+
+def foresee(order: Sequence[ChatItem | str], events: Iterable[ItemEvent]) -> list[ChatItem | str]:
+    """Returns what a conversation will be after these changes; what the server will refuse changes nothing.
+
+    Args:
+        order: The items, ids unique; one without a chat form is given as its bare id.
+        events: The changes, in the order in which the server will hear of them.
+    """
+    items = {item if isinstance(item, str) else item.id: item for item in order}
+    # A ring of ids through None, which stands for both ends of the list.
+    keys: list[str | None] = [None, *items, None]
+    following = dict(pairwise(keys))
+    before = {second: first for first, second in pairwise(keys)}
+    for event in events:
+        if isinstance(event, p.ConversationItemDelete):
+            if items.pop(event.item_id, None) is not None:
+                first, second = before.pop(event.item_id), following.pop(event.item_id)
+                following[first], before[second] = second, first
+            continue
+        previous = p.given(event.previous_item_id, before[None])
+        previous = None if previous == "root" else previous
+        if event.item.id in items or (previous is not None and previous not in items):
+            continue
+        items[event.item.id] = from_item(event.item) or event.item.id
+        second = following[previous]
+        following[previous] = before[second] = event.item.id
+        before[event.item.id], following[event.item.id] = previous, second
+    foreseen: list[ChatItem | str] = []
+    step = following[None]
+    while step is not None:
+        foreseen.append(items[step])
+        step = following[step]
+    return foreseen

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import msgspec
+
 import antiphon.protocol as p
 from antiphon.actors import ids
 from antiphon.actors.chat import Mirror, replay_item
+from antiphon.actors.item_ops import ItemEvent
 
 
 @dataclass
@@ -16,22 +19,25 @@ class Replay:
     Attributes:
         events: What is sent, in order.
         lost: Ids of items that can't be restored, or that the server refused.
-        restored_count: Items that the server has confirmed.
+        restored_items: What the server has confirmed, by id, in the form in which it was sent.
         degraded_count: How many of those are text where they were audio.
     """
 
     events: list[p.ClientEvent] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
-    restored_count: int = 0
+    restored_items: dict[str, p.Item] = field(default_factory=dict)
     degraded_count: int = 0
-    _waiting: dict[str, bool] = field(default_factory=dict)
+    _waiting: dict[str, tuple[p.Item, bool]] = field(default_factory=dict)
     _by_event: dict[str, str] = field(default_factory=dict)
 
-    def add(self, item: p.Item, previous: str, degraded: bool) -> None:
-        """Plan to create an item behind `previous`."""
+    def add(self, item: p.Item, degraded: bool) -> None:
+        """Plan to create an item behind those planned before.
+
+        It goes to the tail and names no predecessor: one that the server refuses would take all after it along.
+        """
         event_id = ids.new_id(ids.CHAT_CTX_CREATE)
-        self.events.append(p.ConversationItemCreate(event_id=event_id, previous_item_id=previous, item=item))
-        self._waiting[item.id] = degraded
+        self.events.append(p.ConversationItemCreate(event_id=event_id, item=item))
+        self._waiting[item.id] = (item, degraded)
         self._by_event[event_id] = item.id
 
     def is_part(self, event_id: str) -> bool:
@@ -40,21 +46,33 @@ class Replay:
 
     def restored(self, item_id: str) -> bool:
         """The server has an item; True if it is one of the replay's."""
-        degraded = self._waiting.pop(item_id, None)
-        if degraded is None:
+        waiting = self._waiting.pop(item_id, None)
+        if waiting is None:
             return False
-        self.restored_count += 1
+        item, degraded = waiting
+        self.restored_items[item_id] = item
         self.degraded_count += degraded
         return True
 
-    def refused(self, event_id: object) -> bool:
-        """The server refused an event; True if it is one of the replay's."""
+    def refused(self, event_id: object, is_duplicate: bool = False) -> bool:
+        """The server refused an event, perhaps because it has the item; True if it is one of the replay's."""
         item_id = self._by_event.get(event_id) if isinstance(event_id, str) else None
         if item_id is None:
             return False
-        if self._waiting.pop(item_id, None) is not None:
+        if is_duplicate:
+            self.restored(item_id)
+        elif self._waiting.pop(item_id, None) is not None:
             self.lost.append(item_id)
         return True
+
+    def holds(self, item_id: str) -> bool:
+        """Whether the item is restored, or will be."""
+        return item_id in self._waiting or item_id in self.restored_items
+
+    @property
+    def restored_count(self) -> int:
+        """Items that the server has confirmed."""
+        return len(self.restored_items)
 
     @property
     def complete(self) -> bool:
@@ -63,14 +81,28 @@ class Replay:
 
 
 def plan_replay(mirror: Mirror) -> Replay:
-    """Plan to tell the whole conversation, each item behind the one before it."""
+    """Plan to tell the whole conversation, in order."""
     replay = Replay()
-    previous = "root"
     for entry in mirror:
         item = None if entry.chat is None else replay_item(entry.chat)
         if item is None:
             replay.lost.append(entry.id)
-            continue
-        replay.add(item, previous, degraded=entry.has_audio)
-        previous = entry.id
+        else:
+            replay.add(item, degraded=entry.has_audio)
     return replay
+
+
+def repeated(event: ItemEvent, mirror: Mirror, replay: Replay) -> ItemEvent:
+    """Returns an unacknowledged event as a new connection has to hear it: the same, under the same id.
+
+    Only a predecessor that could not be restored makes way for the nearest before it that could.
+    """
+    if not isinstance(event, p.ConversationItemCreate) or event.previous_item_id not in replay.lost:
+        return event
+    previous = "root"
+    for entry in mirror:
+        if entry.id == event.previous_item_id:
+            break
+        if replay.holds(entry.id):
+            previous = entry.id
+    return msgspec.structs.replace(event, previous_item_id=previous)

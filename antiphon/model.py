@@ -9,14 +9,12 @@ import warnings
 import weakref
 from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import msgspec
 
 from antiphon import defaults, settings
 from antiphon.actors.config import ConnectOptions, SessionOptions, SessionSpec, Timeouts, TurnDetection
-from antiphon.actors.engine import Engine
-from antiphon.actors.runtime import Runtime
 from antiphon.capabilities import RealtimeCapabilities
 from antiphon.endpoint import Endpoint, Secret, azure_base_url, find_endpoint, is_azure_ga
 from antiphon.protocol import (
@@ -28,8 +26,11 @@ from antiphon.protocol import (
     RetentionRatioTruncation,
     Tracing,
 )
-from antiphon.session import RealtimeSession
 from antiphon.version import VERSION
+
+if TYPE_CHECKING:
+    from antiphon.actors.runtime import Runtime
+    from antiphon.session import RealtimeSession
 
 logger = logging.getLogger("antiphon.model")
 
@@ -256,7 +257,11 @@ class RealtimeModel:
         options = self._options
         if turn_detection_disabled:
             options = msgspec.structs.replace(options, turn_detection=None)
-        # Not Engine.default() as a default argument: the engine is made when the first session needs it.
+        # Here, not at the top: numpy, pykka and the rest of the engine are only needed from the first session on,
+        # and take three times as long to import as all that a model needs.
+        from antiphon.actors.engine import Engine
+        from antiphon.session import RealtimeSession
+
         session = RealtimeSession(
             self,
             self._engine or Engine.default(),

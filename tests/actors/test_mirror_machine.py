@@ -371,8 +371,10 @@ class MirrorMachine(RuleBasedStateMachine):
             server.wire.drain()
         while server.read(ALL) + server.deliver(ALL):
             pass
+        self.checked = False
         self.check_mirror(server)
         self.check_updates(server)
+        self.checked = True
 
     def check_mirror(self, server: Server) -> None:
         theirs = [item for item in server.items if not isinstance(item, p.McpListToolsItem)]
@@ -399,8 +401,8 @@ class MirrorMachine(RuleBasedStateMachine):
         assert [server_content(item) for item in there] == [chat_content(item) for item in goal]
 
     def teardown(self) -> None:
-        if not hasattr(self, "session"):
-            return
+        if not getattr(self, "checked", False):
+            return  # it has failed already
         self.settle()
         assert self.reconnected <= self.drops
         self.session._close_soon(1.0)

@@ -2,6 +2,7 @@
 
 import typer
 
+from antiphon.cli.check_config import check_config
 from antiphon.cli.serve import serve
 from antiphon.cli.version import version
 
@@ -12,4 +13,5 @@ app = typer.Typer(
     help="Real-time voice for Python programs that use threads.",
 )
 app.command()(serve)
+app.command("check-config")(check_config)
 app.command()(version)

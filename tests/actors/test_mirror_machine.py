@@ -164,6 +164,8 @@ class MirrorMachine(RuleBasedStateMachine):
         self.session.on("session_reconnected", self.count_reconnect)
         self.drops = 0
         self.updates: list[Future[ChatCtxReport]] = []
+        # Items that the application sent by itself, perhaps still on their way: edits don't reckon with them.
+        self.sent: set[str] = set()
         # The conversation that the last edit asked for, and ids of which it can't be sure; None if anything else
         # has changed the conversation since.
         self.wanted: tuple[ChatContext, set[str]] | None = None
@@ -182,7 +184,7 @@ class MirrorMachine(RuleBasedStateMachine):
         return future.result(0)
 
     def update(self, wanted: ChatContext) -> None:
-        unsure = self.server.unfinished() if self.server else set()
+        unsure = self.sent | (self.server.unfinished() if self.server else set())
         self.wanted = None if self.server and self.server.ahead else (wanted, unsure)
         future: Future[ChatCtxReport] = Future()
         self.updates.append(future)
@@ -219,6 +221,7 @@ class MirrorMachine(RuleBasedStateMachine):
             content=[p.ContentPart(type="input_text", text=rng.choice(WORDS))],
         )
         self.session.send_event(p.ConversationItemCreate(event_id=new_id("mine"), item=item))
+        self.sent.add(item.id)
         self.driver.run()
         self.wanted = None
 
@@ -375,6 +378,7 @@ class MirrorMachine(RuleBasedStateMachine):
         self.check_mirror(server)
         self.check_updates(server)
         self.checked = True
+        self.sent.clear()
 
     def check_mirror(self, server: Server) -> None:
         theirs = [item for item in server.items if not isinstance(item, p.McpListToolsItem)]

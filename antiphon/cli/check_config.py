@@ -1,0 +1,24 @@
+"""`antiphon check-config`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from antiphon.actors.supervision import ConfigFile
+
+
+def check_config(
+    file: Annotated[Path, typer.Argument(help="A TOML, JSON or YAML file.")],
+) -> None:
+    """Check a configuration file of the supervisor and the engine, and show what it comes to.
+
+    Exits with 1 when the file is wrong; the message names the key and what is allowed.
+    """
+    try:
+        config = ConfigFile.load(file)
+    except (ValueError, ImportError) as error:
+        typer.echo(f"antiphon: {error}", err=True)
+        raise typer.Exit(1) from None
+    typer.echo(msgspec.json.format(msgspec.json.encode(config), indent=2).decode())

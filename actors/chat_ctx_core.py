@@ -163,9 +163,12 @@ class ChatCtxCore(Core):
     def item_truncated(self, event: p.ConversationItemTruncated) -> None:
         """The server cut the item; now the mirror holds what was heard."""
         transcript = self._cuts.pop((event.item_id, event.audio_end_ms), None)
-        if not self.mirror.truncate(event.item_id, event.audio_end_ms, transcript):
+        self._cut(event.item_id, event.audio_end_ms, transcript)
+
+    def _cut(self, item_id: str, end_ms: int, transcript: str | None) -> None:
+        if not self.mirror.truncate(item_id, end_ms, transcript):
             # Servers that announce no items: it enters the mirror when its response is done.
-            self._heard[event.item_id] = (event.audio_end_ms, transcript)
+            self._heard[item_id] = (end_ms, transcript)
 
     @handles(m.ItemGenerating)
     def item_generating(self, message: m.ItemGenerating) -> None:
@@ -365,7 +368,8 @@ class ChatCtxCore(Core):
         entry = self.mirror.get(message.message_id)
         audio = self._audio.get(message.message_id)
         end_ms = message.audio_end_ms
-        if entry is not None and not entry.has_audio and audio is None:
+        restored = self._replay is not None and self._replay.holds(message.message_id)
+        if entry is not None and ((not entry.has_audio and audio is None) or restored):
             logger.warning("item %s has no audio to truncate", entry.id)
             return
         if audio is not None:
@@ -378,7 +382,7 @@ class ChatCtxCore(Core):
             return
         if not self._connected:
             # The next connection gets the item as text: cutting that is all there is to do.
-            self.mirror.truncate(message.message_id, end_ms, message.transcript)
+            self._cut(message.message_id, end_ms, message.transcript)
             return
         self._cuts[message.message_id, end_ms] = message.transcript
         event = p.ConversationItemTruncate(
@@ -473,9 +477,8 @@ class ChatCtxCore(Core):
         self.do(Disarm("replay"))
         self._connected = False
         for (item_id, end_ms), transcript in self._cuts.items():
-            self.mirror.truncate(item_id, end_ms, transcript)
+            self._cut(item_id, end_ms, transcript)
         self._cuts.clear()
-        self._deleted.clear()
         for entry in self.mirror:
             entry.transcribing_until = None
             entry.in_progress = False
@@ -484,6 +487,10 @@ class ChatCtxCore(Core):
     def replay_wanted(self, _: m.ReplayWanted) -> None:
         """Say everything again: the conversation, then the changes that were not acknowledged."""
         self._replay = plan_replay(self.mirror)
+        # Here and not when the connection was lost, because responses that it ended have their say after that.
+        self._deleted.clear()
+        self._audio.clear()
+        self._heard.clear()
         unacknowledged = [repeated(op.event, self.mirror, self._replay) for op in self._ops if op.written]
         self.tell(m.CONNECTION, m.ReplayItems([*self._replay.events, *unacknowledged]))
         self.do(Arm("replay", self.spec.timeouts.chat_ctx))
@@ -508,7 +515,6 @@ class ChatCtxCore(Core):
         entry = self.mirror.get(item_id)
         if entry is None:
             return
-        self._audio.pop(item_id, None)
         entry.item, entry.received_audio_ms, entry.heard = item, 0.0, None
         if isinstance(entry.chat, ChatMessage):
             self.mirror.replace_content(item_id, entry.chat.content)

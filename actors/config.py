@@ -8,6 +8,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UnsetType
 
+from antiphon.actors.supervision import SupervisorConfig
 from antiphon.protocol import (
     NOT_GIVEN,
     AudioConfig,
@@ -158,7 +159,7 @@ class SessionSpec(msgspec.Struct, frozen=True, kw_only=True):
         input_chunk_ms: Milliseconds of audio in one frame.
         proxy: Proxy address; None for what the environment says.
         ssl_context: TLS settings, None for the defaults.
-        turn_detection_disabled: Whether this session never detects turns, whatever the options say.
+        supervision: What happens when an actor fails.
     """
 
     label: str
@@ -175,6 +176,7 @@ class SessionSpec(msgspec.Struct, frozen=True, kw_only=True):
     input_chunk_ms: int = 100
     proxy: str | None = None
     ssl_context: Any = None
+    supervision: SupervisorConfig = SupervisorConfig()
 
 
 def wire_format(name: str) -> AudioFormat:

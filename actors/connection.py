@@ -84,6 +84,7 @@ class ConnectionActor(CoreActor):
     ) -> None:
         super().__init__(strand, m.CONNECTION, core, emitter)
         self._on_state = on_state
+        strand.on_pressure = self._pressed
         self._dial: Dial | None = None
         self._transport: Transport | None = None
 
@@ -137,6 +138,12 @@ class ConnectionActor(CoreActor):
     def _say_goodbye(self, effect: SayGoodbye) -> None:
         if self._transport is not None:
             self._transport.close(effect.code)
+
+    def _pressed(self, pressed: bool) -> None:
+        """Called on any thread: a full mailbox has the socket wait, so that the io thread never does."""
+        transport = self._transport
+        if transport is not None:
+            transport.pause(pressed)
 
     def _report_state(self, effect: ReportState) -> None:
         self._on_state(effect.state, effect.reason)

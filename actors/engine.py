@@ -2,58 +2,94 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import queue
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from antiphon.actors.errors import RealtimeError
 from antiphon.actors.io_loop import IoLoop, Timer
 from antiphon.actors.pool import BlockingPool
 from antiphon.actors.runtime import mark_engine_thread
+from antiphon.actors.supervision import EngineConfig
 
 if TYPE_CHECKING:
     from antiphon.actors.strand import Strand
     from antiphon.actors.transport import Connector
 
-# More would only take the GIL from each other.
-WORKERS = 2
 POOL_LIMIT = 64
-TOOL_WORKERS = 32
 
 
 class _Threads:
     """The threads of one period of activity, from the first session to the end of the last."""
 
-    def __init__(self, workers: int) -> None:
-        self.runnable: queue.SimpleQueue[Strand | None] = queue.SimpleQueue()
-        self.io = IoLoop("antiphon-io-0")
-        self.workers = [
+    def __init__(self, config: EngineConfig) -> None:
+        self.io = [IoLoop(f"antiphon-io-{n}") for n in range(config.io_threads)]
+        self._runnable: queue.SimpleQueue[Strand | None] = queue.SimpleQueue()
+        self._workers = [
             threading.Thread(target=self._work, name=f"antiphon-worker-{n}", daemon=True)
-            for n in range(workers)
+            for n in range(0 if config.dispatcher == "thread" else config.workers)
         ]
-        self.io.start()
-        for worker in self.workers:
+        # With dispatcher="thread": the queue of each session's own thread.
+        self._own: dict[Strand, queue.SimpleQueue[Strand | None]] | None = (
+            {} if config.dispatcher == "thread" else None
+        )
+        self._lock = threading.Lock()
+        for loop in self.io:
+            loop.start()
+        for worker in self._workers:
             worker.start()
 
+    def schedule(self, strand: Strand) -> None:
+        if self._own is None:
+            self._runnable.put(strand)
+        else:
+            self._queue_of(strand).put(strand)
+
     def stop(self) -> None:
-        self.io.stop()
-        for _ in self.workers:
-            self.runnable.put(None)
+        for loop in self.io:
+            loop.stop()
+        for _ in self._workers:
+            self._runnable.put(None)
+        with self._lock:
+            for own in (self._own or {}).values():
+                own.put(None)
 
     def join(self, timeout: float) -> bool:
         deadline = time.monotonic() + timeout
-        for thread in (self.io.thread, *self.workers):
+        threads = [loop.thread for loop in self.io] + self._workers
+        for thread in threads:
             if thread is not threading.current_thread():
                 thread.join(max(0.0, deadline - time.monotonic()))
-        return not any(thread.is_alive() for thread in (self.io.thread, *self.workers))
+        return not any(thread.is_alive() for thread in threads)
 
     def _work(self) -> None:
         mark_engine_thread()
-        while (strand := self.runnable.get()) is not None:
+        while (strand := self._runnable.get()) is not None:
             strand.run()
+
+    def _queue_of(self, strand: Strand) -> queue.SimpleQueue[Strand | None]:
+        assert self._own is not None
+        with self._lock:
+            own = self._own.get(strand)
+            if own is None:
+                own = self._own[strand] = queue.SimpleQueue()
+                threading.Thread(
+                    target=self._work_alone, args=(own,), name=f"antiphon-{strand.name}", daemon=True
+                ).start()
+            return own
+
+    def _work_alone(self, own: queue.SimpleQueue[Strand | None]) -> None:
+        mark_engine_thread()
+        while (strand := own.get()) is not None:
+            strand.run()
+            if strand.closed:
+                with self._lock:
+                    (self._own or {}).pop(strand, None)
+                return
 
 
 class Engine:
@@ -65,24 +101,38 @@ class Engine:
     Args:
         workers: Threads on which sessions run; at least 1. Python code runs on one core at a time, so
             more than 2 seldom help.
+        io_threads: Threads that watch sockets; at least 1.
         tool_workers: Tools that may run at once, of all sessions together; at least 1.
+        dispatcher: "pool": sessions share the workers; "thread": each session has a thread of its own, for
+            debugging.
 
     Raises:
-        ValueError: A number is below 1.
+        ValueError: A number is below 1, or the dispatcher is unknown.
     """
 
     _default: ClassVar[Engine | None] = None
     _default_lock: ClassVar[threading.Lock] = threading.Lock()
 
-    def __init__(self, *, workers: int = WORKERS, tool_workers: int = TOOL_WORKERS) -> None:
-        for name, value in (("workers", workers), ("tool_workers", tool_workers)):
+    def __init__(
+        self,
+        *,
+        workers: int = EngineConfig().workers,
+        io_threads: int = EngineConfig().io_threads,
+        tool_workers: int = EngineConfig().tool_workers,
+        dispatcher: Literal["pool", "thread"] = "pool",
+    ) -> None:
+        counts = {"workers": workers, "io_threads": io_threads, "tool_workers": tool_workers}
+        for name, value in counts.items():
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, not {value}")
-        self._worker_count = workers
+        if dispatcher not in ("pool", "thread"):
+            raise ValueError(f"dispatcher must be pool or thread, not {dispatcher!r}")
+        self._config = EngineConfig(dispatcher=dispatcher, **counts)
         self._lock = threading.Lock()
         self._threads: _Threads | None = None
         self._sessions = 0
         self._closed = False
+        self._connections = itertools.count()
         self._user_pool = BlockingPool("antiphon-user", POOL_LIMIT)
         self._tool_pool = BlockingPool("antiphon-tool", tool_workers)
         self._dial_pool = BlockingPool("antiphon-dial", POOL_LIMIT)
@@ -139,7 +189,7 @@ class Engine:
                 raise RealtimeError("this engine is closed; make a new one, or use Engine.default()")
             self._sessions += 1
             if self._threads is None:
-                self._threads = _Threads(self._worker_count)
+                self._threads = _Threads(self._config)
 
     def release(self) -> None:
         """Count a session out; stops the threads after the last one."""
@@ -160,14 +210,14 @@ class Engine:
         """Queue a strand for a worker."""
         threads = self._threads
         if threads is not None:
-            threads.runnable.put(strand)
+            threads.schedule(strand)
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
         """Call `callback` on the io thread in `delay` seconds."""
         threads = self._threads
         if threads is None:
             return Timer(callback)
-        return threads.io.call_later(delay, callback)
+        return threads.io[0].call_later(delay, callback)
 
     def run_user_code(self, work: Callable[[], None]) -> None:
         """Run a user's callback on a thread that may block."""
@@ -181,9 +231,8 @@ class Engine:
         """Run a handshake on a thread that may block."""
         self._dial_pool.run(work)
 
-    @property
-    def io(self) -> IoLoop:
-        """The io thread's loop.
+    def choose_io(self) -> IoLoop:
+        """The io thread for the next connection.
 
         Raises:
             RealtimeError: No session is alive, so there is no io thread.
@@ -191,7 +240,7 @@ class Engine:
         threads = self._threads
         if threads is None:
             raise RealtimeError("the engine is not running")
-        return threads.io
+        return threads.io[next(self._connections) % len(threads.io)]
 
 
 def _forget_default_engine() -> None:

@@ -183,11 +183,13 @@ class ActorRestarted(Payload, frozen=True, kw_only=True):
         actor: Its name.
         error: What it raised.
         message_type: The kind of message that was lost.
+        restarted: False when its policy is not to start it again.
     """
 
     actor: str
     error: Exception
     message_type: str
+    restarted: bool = True
 
 
 class ToolStartedEvent(Payload, frozen=True, kw_only=True):

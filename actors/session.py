@@ -60,7 +60,7 @@ class ActorSession:
         self._end_reason = ""
         self._started = False
         self._ended = False
-        self.strand.on_dead_letter = self._refuse
+        self.strand.on_dead_letter = self._dead_letter
         # The first letter of all: what the application asks for before `start` comes behind it.
         self.strand.tell(m.CONNECTION, m.Start())
         self._build(options)
@@ -95,8 +95,16 @@ class ActorSession:
                 return
             self._started = True
         self._runtime.acquire()
-        Supervisor.start(self.strand, self._children, self.emitter, self._collapsed, self._over)
-        self.strand.begin()
+        Supervisor.start(
+            self.strand,
+            self._children,
+            self.spec.supervision,
+            self.emitter,
+            self._lost,
+            self._collapsed,
+            self._over,
+        )
+        self.strand.resume()
 
     def close(self, timeout: float) -> bool:
         """End the session; returns when it has ended, or soon after `timeout` seconds.
@@ -119,7 +127,12 @@ class ActorSession:
         forbid_blocking("close")
         self.strand.tell(m.CONNECTION, m.Close(timeout))
         with self._changed:
-            return self._changed.wait_for(lambda: self._ended, timeout + CLOSE_GRACE)
+            if self._changed.wait_for(lambda: self._ended, timeout + CLOSE_GRACE):
+                return True
+        # The session is too busy to get there: end it before all that waits.
+        self.strand.tell_urgently(m.SUPERVISOR, m.SessionEnded())
+        with self._changed:
+            return self._changed.wait_for(lambda: self._ended, CLOSE_GRACE)
 
     def close_soon(self, timeout: float) -> None:
         """End the session without waiting for it; for the garbage collector's thread."""
@@ -220,6 +233,10 @@ class ActorSession:
             self._end_reason = reason
             self._changed.notify_all()
 
+    def _lost(self, message: Any) -> None:
+        """An actor failed at a message: whoever waits for its outcome is told."""
+        _refuse(message, "the call was lost: the actor that handled it failed; the session goes on")
+
     def _collapsed(self, error: Exception) -> None:
         """An actor failed too often: end without the actors' help."""
         reason = f"session closed: an actor failed too often ({type(error).__name__}: {error})"
@@ -232,6 +249,8 @@ class ActorSession:
 
     def _over(self, release: bool = True) -> None:
         """The actors are stopped: refuse what comes, end the event streams, let the engine go."""
+        if self._state != "closed":
+            self._state_changed("closed", "session closed")
         self.strand.close()
         self.emitter.close()
         with self._changed:
@@ -242,7 +261,12 @@ class ActorSession:
         if release:
             self._runtime.release()
 
-    def _refuse(self, message: Any) -> None:
-        future = getattr(message, "future", None)
-        if isinstance(future, Future) and not future.done():
-            settle(future, RealtimeError(self._end_reason or "session closed"))
+    def _dead_letter(self, message: Any) -> None:
+        """A message that nobody will handle: after the end, or over a mailbox's limit."""
+        _refuse(message, self._end_reason or "the session has too much to do; the call was refused")
+
+
+def _refuse(message: Any, reason: str) -> None:
+    future = getattr(message, "future", None)
+    if isinstance(future, Future) and not future.done():
+        settle(future, RealtimeError(reason))

@@ -20,6 +20,7 @@ from pykka._envelope import Envelope
 
 if TYPE_CHECKING:
     from antiphon.actors.runtime import Runtime
+    from antiphon.actors.supervision import Overflow
 
 logger = logging.getLogger("antiphon.strand")
 
@@ -30,20 +31,42 @@ FailureHook = Callable[[str, Any, BaseException], None]
 DeadLetterHook = Callable[[Any], None]
 
 
+class _Mailbox:
+    """One actor's share of the queue: how much waits, and what happens when that is too much."""
+
+    __slots__ = ("limit", "overflow", "pressed", "waiting")
+
+    def __init__(self, limit: int, overflow: Overflow) -> None:
+        self.limit = limit
+        self.overflow = overflow
+        self.waiting = 0
+        self.pressed = False
+
+
 class Strand:
     """The mail of one session and the right to process it.
 
-    `post*` may be called from any thread; everything else belongs to the worker that runs the strand.
+    What sends may be called from any thread; everything else belongs to the worker that runs the strand.
 
     Args:
         runtime: Where the strand gets itself scheduled.
         name: For logs and thread names.
+
+    Attributes:
+        on_failure: Called when an actor raised, with its name, the message and the exception.
+        on_dead_letter: Called with a message that nobody will handle. On any thread.
+        on_pressure: Called with True when a blocking mailbox is full, with False when half of it is done. On any
+            thread, and must only pass it on.
     """
 
     def __init__(self, runtime: Runtime, name: str) -> None:
         self.runtime = runtime
         self.name = name
+        self.on_failure: FailureHook | None = None
+        self.on_dead_letter: DeadLetterHook | None = None
+        self.on_pressure: Callable[[bool], None] | None = None
         self._actors: dict[str, StrandActor] = {}
+        self._mailboxes: dict[str, _Mailbox] = {}
         self._mail: deque[tuple[str, Envelope[Any]]] = deque()
         self._urgent: deque[tuple[str, Envelope[Any]]] = deque()
         # Written and read only by the thread that runs the strand: what is left of the present step, and what
@@ -51,12 +74,11 @@ class Strand:
         self._cascade: deque[tuple[str, Envelope[Any]]] = deque()
         self._sent: list[tuple[str, Envelope[Any]]] = []
         self._lock = threading.Lock()
-        # Until `begin`, mail only waits.
-        self._scheduled = True
+        # Mail waits until `resume`; urgent mail doesn't.
+        self._held = True
+        self._scheduled = False
         self._runner: int | None = None
         self._closed = False
-        self.on_failure: FailureHook | None = None
-        self.on_dead_letter: DeadLetterHook | None = None
 
     # -- addressing: actors are known by name, because a pykka ref dies with its actor ---------------
 
@@ -77,10 +99,26 @@ class Strand:
         """
         return self._actors[name]
 
+    @property
+    def closed(self) -> bool:
+        """Whether nothing is delivered any more."""
+        return self._closed
+
     def __len__(self) -> int:
         return len(self._mail) + len(self._urgent)
 
     # -- sending ---------------------------------------------------------------------------------
+
+    def limit(self, name: str, limit: int, overflow: Overflow) -> None:
+        """Bound how many messages from outside may wait for an actor.
+
+        Args:
+            name: The actor's address.
+            limit: Messages.
+            overflow: "block" reports pressure and takes the message; "drop_oldest" and "fail" make a dead letter,
+                of the oldest or of the newest.
+        """
+        self._mailboxes[name] = _Mailbox(limit, overflow)
 
     def tell(self, to: str, message: Any) -> None:
         """Send a message to the actor called `to`."""
@@ -90,41 +128,74 @@ class Strand:
         """Queue an envelope; from inside the strand it joins the current step."""
         if self._runner == threading.get_ident():
             self._sent.append((to, envelope))
-            return
-        with self._lock:
-            closed = self._closed
-            if not closed:
-                self._mail.append((to, envelope))
-                if self._scheduled:
-                    return
-                self._scheduled = True
-        if closed:
-            self._return_to_sender(to, envelope)
         else:
-            self.runtime.schedule(self)
+            self._post([(to, envelope)])
 
     def tell_all(self, to: str, messages: Iterable[Any]) -> None:
         """Send several messages with one wake-up; not for use from inside the strand."""
-        with self._lock:
-            if self._closed:
-                return
-            self._mail.extend((to, Envelope(message)) for message in messages)
-            if self._scheduled or not self._mail:
-                return
-            self._scheduled = True
-        self.runtime.schedule(self)
-
-    def begin(self) -> None:
-        """Process the mail from now on; what was sent before has waited."""
-        self.runtime.schedule(self)
+        self._post([(to, Envelope(message)) for message in messages])
 
     def tell_urgently(self, to: str, message: Any) -> None:
-        """Send a message that is served before all queued mail."""
+        """Send a message that is served before all mail, even while mail is held."""
         with self._lock:
             if self._closed:
                 return
             self._urgent.append((to, Envelope(message)))
             if self._scheduled:
+                return
+            self._scheduled = True
+        self.runtime.schedule(self)
+
+    def _post(self, letters: list[tuple[str, Envelope[Any]]]) -> None:
+        refused: list[tuple[str, Envelope[Any]]] = []
+        pressed = wake = False
+        with self._lock:
+            if self._closed:
+                refused = letters
+            else:
+                for letter in letters:
+                    pressed |= self._take(letter, refused)
+                wake = not self._scheduled and not self._held
+                self._scheduled |= wake
+        if wake:
+            self.runtime.schedule(self)
+        for letter in refused:
+            self._return_to_sender(*letter)
+        if pressed and self.on_pressure is not None:
+            self.on_pressure(True)
+
+    def _take(self, letter: tuple[str, Envelope[Any]], refused: list[tuple[str, Envelope[Any]]]) -> bool:
+        """Queue one letter; True when its mailbox has just become full. The lock is held."""
+        mailbox = self._mailboxes.get(letter[0])
+        if mailbox is None:
+            self._mail.append(letter)
+            return False
+        pressed = False
+        if mailbox.waiting >= mailbox.limit:
+            if mailbox.overflow == "fail":
+                refused.append(letter)
+                return False
+            if mailbox.overflow == "drop_oldest":
+                oldest = next(waiting for waiting in self._mail if waiting[0] == letter[0])
+                self._mail.remove(oldest)
+                mailbox.waiting -= 1
+                refused.append(oldest)
+            else:
+                pressed = not mailbox.pressed
+                mailbox.pressed = True
+        mailbox.waiting += 1
+        self._mail.append(letter)
+        return pressed
+
+    def hold(self) -> None:
+        """Let mail wait until `resume`; what belongs to the present step goes on."""
+        self._held = True
+
+    def resume(self) -> None:
+        """Process the mail, also what has come meanwhile."""
+        with self._lock:
+            self._held = False
+            if self._scheduled or self._closed:
                 return
             self._scheduled = True
         self.runtime.schedule(self)
@@ -152,21 +223,20 @@ class Strand:
         finally:
             self._runner = None
         with self._lock:
-            if not self._mail and not self._urgent:
+            if not self._urgent and (self._held or not self._mail):
                 self._scheduled = False
                 return
         self.runtime.schedule(self)
 
     def step(self) -> bool:
         """Process one message and all that follows from it; False when there was none."""
-        if self._urgent:
-            item = self._urgent.popleft()
-        elif self._mail:
-            item = self._mail.popleft()
-        else:
+        letter, relieved = self._next()
+        if letter is None:
             return False
+        if relieved and self.on_pressure is not None:
+            self.on_pressure(False)
         cascade, sent = self._cascade, self._sent
-        self._deliver(*item)
+        self._deliver(*letter)
         while sent or cascade:
             if sent:
                 # Depth first: what follows from the first message that a handler sent comes before its second.
@@ -175,6 +245,23 @@ class Strand:
             self._deliver(*cascade.popleft())
         return True
 
+    def _next(self) -> tuple[tuple[str, Envelope[Any]] | None, bool]:
+        """The next letter, and whether a mailbox that was full is half done with it."""
+        with self._lock:
+            if self._urgent:
+                return self._urgent.popleft(), False
+            if self._held or not self._mail:
+                return None, False
+            letter = self._mail.popleft()
+            mailbox = self._mailboxes.get(letter[0])
+            if mailbox is None:
+                return letter, False
+            mailbox.waiting -= 1
+            relieved = mailbox.pressed and mailbox.waiting <= mailbox.limit // 2
+            if relieved:
+                mailbox.pressed = False
+            return letter, relieved
+
     def _deliver(self, to: str, envelope: Envelope[Any]) -> None:
         actor = self._actors.get(to)
         if actor is None:
@@ -182,7 +269,8 @@ class Strand:
             return
         try:
             response = actor.receive(envelope.message)
-        except Exception as error:
+        except BaseException as error:
+            # SystemExit too: in one session it must end neither the worker nor the process.
             if envelope.reply_to is not None:
                 envelope.reply_to.set_exception()
                 return

@@ -11,6 +11,7 @@ from msgspec import Meta
 
 Restart = Literal["permanent", "transient", "temporary"]
 Strategy = Literal["one_for_one", "rest_for_one", "one_for_all"]
+
 Overflow = Literal["block", "drop_oldest", "fail"]
 
 _Positive = Annotated[float, Meta(gt=0)]

@@ -309,7 +309,7 @@ class SocketTransport:
     def __init__(
         self, engine: Engine, sock: socket.socket, listener: SocketListener, max_message_size: int
     ) -> None:
-        self._io = engine.io
+        self._io = engine.choose_io()
         self._sock = sock
         self._listener = listener
         self._reader = FrameReader(max_message_size)

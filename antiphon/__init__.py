@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from antiphon.actors.item_ops import ChatCtxReport
     from antiphon.actors.playback import Playback
     from antiphon.actors.streams import MessageGeneration, Stream, StreamEnded, TimedString
+    from antiphon.actors.supervision import SupervisorConfig
     from antiphon.capabilities import RealtimeCapabilities
     from antiphon.model import RealtimeModel
     from antiphon.protocol import (
@@ -117,6 +118,7 @@ _HOMES = {
         "TranscriptionMetrics",
     ),
     "antiphon.actors.item_ops": ("ChatCtxReport",),
+    "antiphon.actors.supervision": ("SupervisorConfig",),
     "antiphon.actors.playback": ("Playback",),
     "antiphon.actors.streams": ("MessageGeneration", "Stream", "StreamEnded", "TimedString"),
     "antiphon.protocol": (
@@ -183,6 +185,7 @@ __all__ = [
     "StateChanged",
     "Stream",
     "StreamEnded",
+    "SupervisorConfig",
     "TimedString",
     "Timeouts",
     "ToolContext",

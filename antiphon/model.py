@@ -15,6 +15,7 @@ import msgspec
 
 from antiphon import defaults, settings
 from antiphon.actors.config import ConnectOptions, SessionOptions, SessionSpec, Timeouts, TurnDetection
+from antiphon.actors.supervision import SupervisorConfig
 from antiphon.capabilities import RealtimeCapabilities
 from antiphon.endpoint import Endpoint, Secret, azure_base_url, find_endpoint, is_azure_ga
 from antiphon.protocol import (
@@ -75,6 +76,7 @@ class RealtimeModel:
         headers: Further headers of the handshake.
         max_message_size: Bytes; larger messages are skipped.
         engine: The threads to run on; None: `Engine.default()`, shared by all models.
+        supervision: What happens when an actor of a session fails.
         timeouts: All time limits.
 
     Raises:
@@ -115,6 +117,7 @@ class RealtimeModel:
         headers: Mapping[str, str] | None = None,
         max_message_size: int = defaults.MAX_MESSAGE_SIZE,
         engine: Runtime | None = None,
+        supervision: SupervisorConfig = SupervisorConfig(),  # noqa: B008 - frozen
         timeouts: Timeouts = Timeouts(),  # noqa: B008 - frozen
     ) -> None:
         _warn_about_temperature(temperature)
@@ -171,6 +174,7 @@ class RealtimeModel:
             input_chunk_ms=input_chunk_ms,
             proxy=proxy,
             ssl_context=ssl_context,
+            supervision=supervision,
         )
         _warn_about_shutdowns(endpoint, self._options)
 

@@ -429,6 +429,7 @@ def test_deltas_of_unknown_responses_are_ignored(case: Any, response_id: str) ->
     )
     assert case.log == []
     assert not case.active()
+    assert case.session._actors.strand.actor("generation").core.ignored == 8
 
 
 def test_late_deltas_of_a_finished_response_are_ignored(case: Any) -> None:

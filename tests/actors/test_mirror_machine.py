@@ -59,6 +59,9 @@ class Server:
         self.unheard: list[Hear] = []
         self.generation: Generation | None = None
         self.refusals = 0
+        # What it would not take: in a replay also things that an earlier connection had, such as the output of a
+        # call that is gone.
+        self.refused: set[str] = set()
         # Whether the server changed the conversation by itself and has not yet told the session of it.
         self.ahead = False
         self._read = 0
@@ -83,8 +86,12 @@ class Server:
             if self.refusals and frame["type"] == "conversation.item.create":
                 self.refusals -= 1
                 self.do([ApiError("I'd rather not.", "invalid_value").event(frame.get("event_id"))])
-            else:
-                self.do(self.core.receive(p.encode_client_event(frame)))
+                self.refused.add(frame["item"]["id"])
+                continue
+            effects = self.core.receive(p.encode_client_event(frame))
+            self.do(effects)
+            if any(isinstance(effect, p.ErrorEvent) for effect in effects) and "item" in frame:
+                self.refused.add(frame["item"]["id"])
         return len(frames)
 
     def deliver(self, count: int) -> int:
@@ -170,6 +177,7 @@ class MirrorMachine(RuleBasedStateMachine):
         # has changed the conversation since.
         self.wanted: tuple[ChatContext, set[str]] | None = None
         self.server: Server | None = Server(self.driver.accept())
+        self.update(ChatContext([ChatMessage("user", word) for word in WORDS[:4]]))
         self.settle()
 
     def count_reconnect(self, _: object) -> None:
@@ -203,7 +211,18 @@ class MirrorMachine(RuleBasedStateMachine):
             items[(at := rng.randint(0, len(items))) : at] = new_items(rng)
         self.update(ChatContext(items))
 
-    @precondition(lambda self: len(self.updates) > 1)
+    @rule(rng=RNG, size=st.integers(2, 12), dropping=st.booleans())
+    def edit_in_peace(self, rng: random.Random, size: int, dropping: bool) -> None:
+        """Nothing but an edit goes on, and perhaps a drop."""
+        self.settle()
+        self.edit(rng, size)
+        assert self.server is not None
+        if dropping:
+            self.server.read(rng.randrange(4))
+            self.server.deliver(rng.randrange(4))
+            self.connection_drops()
+        self.settle()
+
     @rule()
     def edit_twice(self) -> None:
         """A second edit begins while the first is under way."""
@@ -225,9 +244,11 @@ class MirrorMachine(RuleBasedStateMachine):
         self.driver.run()
         self.wanted = None
 
+    @precondition(lambda self: self.server is not None)
     @rule(rng=RNG, ms=st.sampled_from([0, 30, 99, 5000]))
     def truncate(self, rng: random.Random, ms: int) -> None:
-        spoken = [item.id for item in self.read_mirror().items if getattr(item, "role", "") == "assistant"]
+        assert self.server is not None
+        spoken = [item.id for item in self.server.items if getattr(item, "role", "") == "assistant"]
         if spoken:
             self.session.truncate(rng.choice(spoken), ["audio", "text"], ms)
             self.driver.run()
@@ -300,6 +321,7 @@ class MirrorMachine(RuleBasedStateMachine):
     def response_begins(self) -> None:
         server = self.by_itself()
         server.do(server.core._respond({}))
+        self.response_goes_on("well", call=False)
 
     @precondition(lambda self: self.server is not None and self.server.generation is not None)
     @rule(word=st.sampled_from(WORDS), call=st.booleans())
@@ -396,7 +418,7 @@ class MirrorMachine(RuleBasedStateMachine):
         if update.exception() is not None or update.result().rejected:
             return
         wanted, unsure = self.wanted
-        unsure |= server.unfinished()
+        unsure |= server.unfinished() | server.refused
         goal = [item for item in wanted.items if item.id not in unsure and chat_content(item) != ("",)]
         there = [
             item for item in server.items if item.id not in unsure and not isinstance(item, p.McpListToolsItem)

@@ -491,7 +491,8 @@ class ChatCtxCore(Core):
         self._deleted.clear()
         self._audio.clear()
         self._heard.clear()
-        unacknowledged = [repeated(op.event, self.mirror, self._replay) for op in self._ops if op.written]
+        written = [op.event for op in self._ops if op.written]
+        unacknowledged = repeated(written, self.mirror, self._replay)
         self.tell(m.CONNECTION, m.ReplayItems([*self._replay.events, *unacknowledged]))
         self.do(Arm("replay", self.spec.timeouts.chat_ctx))
 

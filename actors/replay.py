@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -9,7 +10,7 @@ import msgspec
 import antiphon.protocol as p
 from antiphon.actors import ids
 from antiphon.actors.chat import Mirror, replay_item
-from antiphon.actors.item_ops import ItemEvent
+from antiphon.actors.item_ops import ItemEvent, foresee
 
 
 @dataclass
@@ -92,17 +93,22 @@ def plan_replay(mirror: Mirror) -> Replay:
     return replay
 
 
-def repeated(event: ItemEvent, mirror: Mirror, replay: Replay) -> ItemEvent:
-    """Returns an unacknowledged event as a new connection has to hear it: the same, under the same id.
+def repeated(events: Sequence[ItemEvent], mirror: Mirror, replay: Replay) -> list[ItemEvent]:
+    """Returns unacknowledged events as a new connection has to hear them: the same, under the same ids.
 
     Only a predecessor that could not be restored makes way for the nearest before it that could.
     """
-    if not isinstance(event, p.ConversationItemCreate) or event.previous_item_id not in replay.lost:
-        return event
-    previous = "root"
-    for entry in mirror:
-        if entry.id == event.previous_item_id:
-            break
-        if replay.holds(entry.id):
-            previous = entry.id
-    return msgspec.structs.replace(event, previous_item_id=previous)
+    lost = set(replay.lost)
+    again: list[ItemEvent] = []
+    for index, event in enumerate(events):
+        if isinstance(event, p.ConversationItemCreate) and event.previous_item_id in lost:
+            previous = "root"
+            for item in foresee(mirror.order(), events[:index]):
+                item_id = item if isinstance(item, str) else item.id
+                if item_id == event.previous_item_id:
+                    break
+                if item_id not in lost:
+                    previous = item_id
+            event = msgspec.structs.replace(event, previous_item_id=previous)
+        again.append(event)
+    return again

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -21,6 +22,8 @@ _AZURE_GA_PATHS = {
     "/openai/v1": "/openai/v1/realtime",
 }
 _AZURE_LEGACY_PATHS = {"": "/realtime", "/openai": "/openai/realtime"}
+
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,16 +79,32 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
 
     def headers(self, user_agent: str, extra: Mapping[str, str]) -> list[str]:
         """The handshake's headers, with fresh secrets. May block: it calls the users' callables."""
-        headers = {"User-Agent": user_agent, **extra}
+        check_headers(extra)
+        # By their names in lower case: one of the user's replaces one of ours, but never our secret.
+        headers = {"user-agent": f"User-Agent: {user_agent}"}
+        headers |= {name.lower(): f"{name}: {value}" for name, value in extra.items()}
         if self.azure and self.entra_token is not None:
-            headers["Authorization"] = f"Bearer {_fetch(self.entra_token, 'entra_token')}"
+            headers["authorization"] = f"Authorization: Bearer {_fetch(self.entra_token, 'entra_token')}"
         elif self.api_key is not None:
             key = _fetch(self.api_key, "api_key")
             if self.azure:
-                headers["api-key"] = key
+                headers["api-key"] = f"api-key: {key}"
             else:
-                headers["Authorization"] = f"Bearer {key}"
-        return [f"{name}: {value}" for name, value in headers.items()]
+                headers["authorization"] = f"Authorization: Bearer {key}"
+        return list(headers.values())
+
+
+def check_headers(headers: Mapping[str, str]) -> None:
+    """Refuse headers that would be more than one line each.
+
+    Raises:
+        ValueError: A name is no token, or a value has control characters; the message shows no value.
+    """
+    for name, value in headers.items():
+        if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
+            raise ValueError("headers has a name that is no HTTP token (letters, digits and hyphens)")
+        if not isinstance(value, str) or any(ord(char) < 32 or ord(char) == 127 for char in value):
+            raise ValueError(f"headers has a value that is not one line of text, under {name}")
 
 
 def websocket_url(
@@ -104,7 +123,7 @@ def websocket_url(
     parts = urlsplit(base_url)
     if parts.scheme not in _SCHEMES or not parts.netloc:
         raise ValueError(
-            f"base_url must be an address like https://host/v1, not {_without_userinfo(base_url)!r}"
+            f"base_url must be an address like https://host/v1, not {_without_secrets(base_url)!r}"
         )
     if not azure:
         paths, wanted = _OPENAI_PATHS, {"model": model}
@@ -114,9 +133,9 @@ def websocket_url(
     else:
         paths, wanted = _AZURE_GA_PATHS, {"model": deployment or model}
     path = paths.get(parts.path.rstrip("/"), parts.path)
-    query = dict(parse_qsl(parts.query, keep_blank_values=True))
-    for name, value in wanted.items():
-        query.setdefault(name, value)
+    query = parse_qsl(parts.query, keep_blank_values=True)
+    given = {name for name, _ in query}
+    query += [(name, value) for name, value in wanted.items() if name not in given]
     return urlunsplit((_SCHEMES[parts.scheme], parts.netloc, path, urlencode(query), ""))
 
 
@@ -198,5 +217,6 @@ def _fetch(secret: Secret, name: str) -> str:
     return value
 
 
-def _without_userinfo(url: str) -> str:
-    return url.rpartition("@")[2]
+def _without_secrets(url: str) -> str:
+    """An address that could not be parsed, without what may be a password or a key in it."""
+    return re.split(r"[?#]", url.rpartition("@")[2])[0]

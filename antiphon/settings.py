@@ -19,6 +19,7 @@ from antiphon.protocol import (
     ToolChoiceFunction,
     ToolChoiceMcp,
     Tracing,
+    VoiceId,
 )
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -46,7 +47,7 @@ def turn_detection(value: Any) -> TurnDetection | None:
         return None
     if isinstance(value, Mapping):
         kind = value.get("type")
-        if kind not in _VAD_FIELDS:
+        if not isinstance(kind, str) or kind not in _VAD_FIELDS:
             raise ValueError(f"turn_detection.type must be server_vad or semantic_vad, not {kind!r}")
         known = _VAD_FIELDS[kind]
         other = _VAD_FIELDS["semantic_vad" if kind == "server_vad" else "server_vad"]
@@ -170,8 +171,21 @@ def speed(value: Any) -> float:
     Raises:
         ValueError: Anything else.
     """
+    if value is None or value is NOT_GIVEN:
+        raise ValueError("speed can't be switched off: it must be from 0.25 to 1.5")
     _in_range("speed", value, 0.25, 1.5)
     return float(value)
+
+
+def voice(value: Any) -> Any:
+    """A voice's name, or a `VoiceId` for a custom one.
+
+    Raises:
+        ValueError: Anything else.
+    """
+    if isinstance(value, VoiceId) or (isinstance(value, str) and value):
+        return value
+    raise ValueError(f"voice must be the name of one, not {value!r}")
 
 
 def max_output_tokens(value: Any) -> Any:
@@ -194,13 +208,15 @@ def audio_format(name: str, value: Any) -> str:
     Raises:
         ValueError: Anything else.
     """
+    if not isinstance(value, str):
+        raise ValueError(f"{name} must be one of {', '.join(AUDIO_FORMATS)}, not {value!r}")
     _one_of(name, value, AUDIO_FORMATS)
-    return str(value)
+    return value
 
 
-# What `update_options` may change, and how each is read. `voice` is taken as it is.
+# What `update_options` may change, and how each is read.
 UPDATABLE = {
-    "voice": lambda value: value,
+    "voice": voice,
     "turn_detection": turn_detection,
     "tool_choice": tool_choice,
     "input_audio_transcription": transcription,
@@ -246,8 +262,8 @@ def _convert(name: str, value: Mapping[str, Any], kind: type[T]) -> T:
         raise ValueError(f"{name}: {error}") from None
 
 
-def _unknown(name: str, unknown: set[str], known: set[str]) -> str:
-    return f"{name} has no field {', '.join(sorted(unknown))}; its fields are {', '.join(sorted(known))}"
+def _unknown(name: str, unknown: set[Any], known: set[str]) -> str:
+    return f"{name} has no field {', '.join(sorted(map(str, unknown)))}; its fields are {', '.join(sorted(known))}"
 
 
 def _in_range(name: str, value: Any, low: float, high: float) -> None:

@@ -6,8 +6,10 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import msgspec
 
 from antiphon import protocol as p
 from antiphon.testing.brains.base import Brain, Fail, Output
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("antiphon.server")
 
+Rewrite: TypeAlias = Callable[[dict[str, Any]], Iterable[dict[str, Any]]]
+"""Makes of an event, as it would go out, the events that go out instead."""
+
 
 class Connection:
     """Serves one client. The thread that calls `serve` reads; the brain works on another.
@@ -39,6 +44,7 @@ class Connection:
         names: The dialect of the client.
         session_limit_s: After how many seconds the session expires.
         pace: How many times faster than real time audio is sent.
+        rewrite: What becomes of each event that the conversation sends.
     """
 
     def __init__(
@@ -53,6 +59,7 @@ class Connection:
         names: Names,
         session_limit_s: float,
         pace: float,
+        rewrite: Rewrite | None = None,
     ) -> None:
         self.index = index
         self.names = names
@@ -62,6 +69,7 @@ class Connection:
         self._player = player
         self._limit = session_limit_s
         self._pace = pace
+        self._rewrite = rewrite
         self._ends = time.monotonic() + session_limit_s
         self._conversation = Conversation(model, round(time.time() + session_limit_s), names)
         self._lock = threading.RLock()
@@ -147,8 +155,14 @@ class Connection:
                     self._closing.set()
                     self._socket.close(effect.code, effect.reason)
                 else:
-                    self.send(p.encode_server_event(effect, self.names))
+                    for frame in self._frames(p.encode_server_event(effect, self.names)):
+                        self.send(frame)
             return bool(effects)
+
+    def _frames(self, frame: bytes) -> Iterable[bytes]:
+        if self._rewrite is None:
+            return (frame,)
+        return [msgspec.json.encode(event) for event in self._rewrite(msgspec.json.decode(frame))]
 
     def send(self, frame: bytes, *, binary: bool = False) -> None:
         """Send a frame as it is and note it."""

@@ -112,8 +112,8 @@ class ItemStore:
         """
         item_id = stored.item.id
         if item_id in self._items:
-            message = f"Error adding item: the item with id '{item_id}' already exists."
-            raise ApiError(message, "item_create_invalid_item_id", "item.id")
+            message = f"Error adding item: an item with id '{item_id}' already exists."
+            raise ApiError(message, "item_create_duplicate_item_id")
         if previous is None:
             at = len(self._order)
         elif previous == ROOT:

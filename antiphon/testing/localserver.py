@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 from antiphon.protocol import Item
 from antiphon.testing.brains.base import Brain
 from antiphon.testing.brains.parrot import ParrotBrain
-from antiphon.testing.connection import Connection
+from antiphon.testing.connection import Connection, Rewrite
 from antiphon.testing.conversation import Names
 from antiphon.testing.extras import require
 from antiphon.testing.handshake import Refusal, refusal, wish
@@ -45,6 +45,9 @@ class LocalServer:
         allow_origins: Origins of web pages that may connect, besides those of this host; "*" for all.
         pace: How many times faster than real time audio is sent.
         log_limit: How many frames the log keeps, `None` for all.
+        rewrite: To speak as other servers do: called with each event (a dict, in the client's dialect) before it is
+            sent, returns what is sent instead, which may be nothing. Called under the connection's lock: it must
+            not use the server. What a script sends is not passed to it.
 
     Raises:
         MissingExtraError: The extra `local` is not installed.
@@ -67,6 +70,7 @@ class LocalServer:
         allow_origins: Collection[str] = (),
         pace: float = 4.0,
         log_limit: int | None = None,
+        rewrite: Rewrite | None = None,
     ) -> None:
         self.log = EventLog(log_limit)
         self._brain, self._script = _resolve(brain)
@@ -78,6 +82,7 @@ class LocalServer:
         self._names: Names = names
         self._origins = frozenset(allow_origins)
         self._pace = pace
+        self._rewrite = rewrite
         self._lock = threading.Lock()
         self._numbers = itertools.count()
         self._admitted: set[ServerConnection] = set()
@@ -207,6 +212,7 @@ class LocalServer:
                 names=wanted.names,
                 session_limit_s=self._limit,
                 pace=self._pace,
+                rewrite=self._rewrite,
             )
             self._open[connection.index] = self._all[connection.index] = connection
         try:

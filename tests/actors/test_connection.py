@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -274,7 +274,14 @@ BAD_FRAMES = {
     "utf8": [b'{"type":"session.created","x":"\xff"}', b"\xff\xfe"],
     "json": [b"{", b'{"type":', b"{'a':1}"],
     "depth": [b'{"type":"zzz","x":' + b"[" * 5000 + b"]" * 5000 + b"}"],
-    "shape": [b"[]", b"1", b"null", b'{"no":"type"}', b'{"type":7}', b'{"type":"response.done","response":7}'],
+    "shape": [
+        b"[]",
+        b"1",
+        b"null",
+        b'{"no":"type"}',
+        b'{"type":7}',
+        b'{"type":"response.done","response":7}',
+    ],
 }
 
 
@@ -348,7 +355,12 @@ def test_raw_client_events_are_what_is_on_the_wire(case: Any) -> None:
 def test_small_events_are_passed_on(case: Any) -> None:
     case.wire.reply(
         {"type": "rate_limits.updated", "rate_limits": [{"name": "tokens", "limit": 9, "remaining": 8}]},
-        {"type": "input_audio_buffer.timeout_triggered", "item_id": "i", "audio_start_ms": 1, "audio_end_ms": 2},
+        {
+            "type": "input_audio_buffer.timeout_triggered",
+            "item_id": "i",
+            "audio_start_ms": 1,
+            "audio_end_ms": 2,
+        },
         {"type": "input_audio_buffer.dtmf_event_received", "event": "5", "received_at": 12},
     )
     (limits,) = case.emitted("rate_limits_updated")
@@ -401,7 +413,9 @@ def test_any_other_error_leaves_the_connection_open(case: Any) -> None:
 @pytest.mark.parametrize(("detecting", "errors"), [(True, 0), (False, 1)])
 def test_an_empty_commit_under_server_vad_is_no_error(make_case: Make, detecting: bool, errors: int) -> None:
     case = make_case() if detecting else make_case(turn_detection=None)
-    case.wire.reply({"type": "error", "error": {"code": "input_audio_buffer_commit_empty", "message": "small"}})
+    case.wire.reply(
+        {"type": "error", "error": {"code": "input_audio_buffer_commit_empty", "message": "small"}}
+    )
     assert len(case.emitted("error")) == errors
 
 
@@ -409,10 +423,10 @@ def test_an_empty_commit_under_server_vad_is_no_error(make_case: Make, detecting
 
 
 @pytest.fixture
-def driver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Driver]:
+def driver(monkeypatch: pytest.MonkeyPatch) -> Driver:
     for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY"):
         monkeypatch.delenv(name, raising=False)
-    yield Driver()
+    return Driver()
 
 
 def test_the_dial_gets_address_limits_and_fresh_headers(driver: Driver) -> None:
@@ -445,7 +459,9 @@ def test_every_connect_asks_for_the_key_anew(driver: Driver) -> None:
         asked.append(1)
         return f"key{len(asked)}"
 
-    model = RealtimeModel(api_key=key, base_url="http://t/v1", engine=driver, timeouts=Timeouts(first_retry=1))
+    model = RealtimeModel(
+        api_key=key, base_url="http://t/v1", engine=driver, timeouts=Timeouts(first_retry=1)
+    )
     assert asked == []
     session = model.session()
     wire = driver.accept()

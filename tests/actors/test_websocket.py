@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 from typing import Any
 
@@ -68,7 +69,7 @@ def feed_in_pieces(reader: FrameReader, data: bytes, cuts: list[int]) -> list[tu
     """Feed `data`, cut at these places."""
     places = sorted({cut % (len(data) + 1) for cut in cuts} | {0, len(data)})
     frames = []
-    for start, end in zip(places, places[1:], strict=False):
+    for start, end in itertools.pairwise(places):
         frames += reader.feed(data[start:end])
     return frames
 
@@ -198,7 +199,9 @@ def test_a_large_frame_in_many_pieces_is_joined_once() -> None:
     payload = bytes(range(256)) * 4096 * 5
     data = wire(TEXT, payload)
     reader = FrameReader(16 << 20)
-    frames = [frame for start in range(0, len(data), 4096) for frame in reader.feed(data[start : start + 4096])]
+    frames = [
+        frame for start in range(0, len(data), 4096) for frame in reader.feed(data[start : start + 4096])
+    ]
     assert frames == [(TEXT, payload)]
 
 
@@ -218,7 +221,9 @@ def test_the_library_reads_what_we_send(frames: list[tuple[int, bytes]]) -> None
     oracle = Protocol(SERVER, max_size=None)
     for opcode, payload in frames:
         oracle.receive_data(encode_frame(opcode, payload))
-    received = [(int(f.opcode), bytes(f.data)) for f in oracle.events_received() if isinstance(f, LibraryFrame)]
+    received = [
+        (int(f.opcode), bytes(f.data)) for f in oracle.events_received() if isinstance(f, LibraryFrame)
+    ]
     assert received == frames
     assert oracle.parser_exc is None
 

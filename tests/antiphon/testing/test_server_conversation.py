@@ -208,7 +208,7 @@ def test_items_are_created_in_the_order_that_was_asked_for() -> None:
         (
             "conversation.item.create",
             {"item": {"id": "a", "type": "message", "role": "user", "content": []}},
-            "item_create_invalid_item_id",
+            "item_create_duplicate_item_id",
             "already exists",
         ),
         (

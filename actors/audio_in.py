@@ -37,7 +37,7 @@ class AudioInCore(Core):
         self._retained = RetainedAudio(spec.timeouts.audio_ring * 1000)
         self._set_options(options)
 
-    @handles(m.PushAudio)
+    @handles(m.PushAudio, undo=False)
     def push_audio(self, message: m.PushAudio) -> None:
         """Resample, and send what makes whole chunks."""
         self._add(self._audio.push_many(message.frames))
@@ -63,7 +63,7 @@ class AudioInCore(Core):
         self._uncommitted_samples = 0
         self.tell(m.CONNECTION, m.Transmit(p.InputAudioBufferClear()))
 
-    @handles(m.AudioWritten)
+    @handles(m.AudioWritten, undo=False)
     def audio_written(self, message: m.AudioWritten) -> None:
         """Keep it until the server has committed it."""
         self._retained.written(message.chunk)

@@ -381,7 +381,7 @@ class ConnectionCore(Core):
 
     # -- what arrives ---------------------------------------------------------------------------------
 
-    @handles(m.FrameReceived)
+    @handles(m.FrameReceived, undo=False)
     def frame_received(self, message: m.FrameReceived) -> None:
         """Decode a frame and pass it to those who care."""
         if not self._is_current(message.attempt):
@@ -407,7 +407,7 @@ class ConnectionCore(Core):
             self._heard_at = self.now
             self._skip(message.kind, f"a {message.kind} message")
 
-    @handles(m.PeerHeard)
+    @handles(m.PeerHeard, undo=False)
     def peer_heard(self, message: m.PeerHeard) -> None:
         """The peer lives."""
         if self._is_current(message.attempt):
@@ -469,7 +469,7 @@ class ConnectionCore(Core):
         """Send another actor's event."""
         self._queue(message.event)
 
-    @handles(m.AudioChunk)
+    @handles(m.AudioChunk, undo=False)
     def transmit_audio(self, chunk: m.AudioChunk) -> None:
         """Send audio, or keep it while there is no connection."""
         dropped = self.queue.push(chunk)
@@ -499,7 +499,7 @@ class ConnectionCore(Core):
         self.do(Flush())
         self._say_goodbye_when_all_is_said()
 
-    @handles(m.FramesWritten)
+    @handles(m.FramesWritten, undo=False)
     def frames_written(self, message: m.FramesWritten) -> None:
         """Tell those who keep account of what the server was told."""
         for entry in message.entries:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 import msgspec
 
 from antiphon.actors.strand import Strand, StrandActor
+from antiphon.actors.undo import Undoable
 
 if TYPE_CHECKING:
     from antiphon.actors.emitter import Emitter
@@ -82,30 +83,39 @@ class TimerFired(msgspec.Struct, frozen=True):
 Handler = TypeVar("Handler", bound=Callable[..., None])
 
 
-def handles(*types: type) -> Callable[[Handler], Handler]:
-    """Declare a core's method the handler of these message types."""
+def handles(*types: type, undo: bool = True) -> Callable[[Handler], Handler]:
+    """Declare a core's method the handler of these message types.
+
+    Args:
+        *types: Exact types.
+        undo: False for handlers on the hot path that change nothing, or nothing that matters, before the last
+            thing in them that can fail: the state is not saved before them.
+    """
 
     def register(method: Handler) -> Handler:
         method.__dict__["handles"] = types
+        method.__dict__["undo"] = undo
         return method
 
     return register
 
 
-class Core:
+class Core(Undoable):
     """State and decisions of one actor.
 
     Subclasses mark their handlers with `@handles(Type, …)`; an incoming message is looked up by its exact
     type. A message without a row is counted in `unhandled`, never guessed at.
     """
 
-    table: ClassVar[dict[type, Callable[..., None]]] = {}
+    # Message type → handler, and whether to save the state before it.
+    table: ClassVar[dict[type, tuple[Callable[..., None], bool]]] = {}
+    not_saved: ClassVar[frozenset[str]] = frozenset({"now", "unhandled", "_effects"})
 
     def __init_subclass__(cls) -> None:
         cls.table = dict(cls.table)
         for value in vars(cls).values():
             for message_type in getattr(value, "handles", ()):
-                cls.table[message_type] = value
+                cls.table[message_type] = (value, value.undo)
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -120,16 +130,23 @@ class Core:
             now: Monotonic seconds.
 
         Returns:
-            The effects, in the order in which they are to be performed.
+            The effects, in the order in which they are to be performed. If the handler raises, the state is as it
+            was before, and there are none.
         """
         self.now = now
-        handler = self.table.get(type(message))
-        if handler is None:
+        row = self.table.get(type(message))
+        if row is None:
             self.unhandled += 1
             return []
+        handler, undo = row
+        restore = self.save() if undo else None
         try:
             handler(self, message)
             return self._effects
+        except BaseException:
+            if restore is not None:
+                restore()
+            raise
         finally:
             self._effects = []
 

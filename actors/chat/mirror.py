@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import enum
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from msgspec import UNSET, UnsetType
 
 from antiphon.actors.chat.context import ChatContext
 from antiphon.actors.chat.convert import from_item
 from antiphon.actors.chat.types import ChatContent, ChatItem, ChatMessage, copy_item
+from antiphon.actors.undo import Restore, Undoable
 from antiphon.protocol import Item, MessageItem
 
 __all__ = ["Entry", "Inserted", "Mirror"]
@@ -56,6 +58,11 @@ class Entry:
         """Whether the server's item has an audio part."""
         return isinstance(self.item, MessageItem) and any("audio" in part.type for part in self.item.content)
 
+    def clone(self) -> Entry:
+        """Returns a copy that later changes to this entry leave alone."""
+        chat = copy.copy(self.chat)
+        return replace(self, chat=chat, _content=list(self._content))
+
     def _set_chat(self, chat: ChatItem | None) -> None:
         self.chat = chat
         if isinstance(chat, ChatMessage):
@@ -85,19 +92,46 @@ class Heard:
     transcript: str | None
 
 
-class Mirror:
+class Mirror(Undoable):
     """Items in server order. Looking up, inserting and deleting take the same time however many there are.
 
     It has no clock and no lock; iterating gives the entries in order. Methods that name an id that isn't
     there do nothing and return None or False.
     """
 
-    __slots__ = ("_entries", "_head", "_tail")
+    __slots__ = ("_before", "_entries", "_head", "_tail")
 
     def __init__(self) -> None:
         self._entries: dict[str, Entry] = {}
         self._head: str | None = None
         self._tail: str | None = None
+        # Entries as they were when `save` was called, as far as they were touched since; None: it was not there.
+        self._before: dict[str, Entry | None] | None = None
+
+    def save(self) -> Restore:
+        """Remember how the mirror is; the cost is that of what changes, however many items there are."""
+        before = self._before = {}
+        head, tail = self._head, self._tail
+
+        def restore() -> None:
+            for item_id, entry in before.items():
+                if entry is None:
+                    self._entries.pop(item_id, None)
+                else:
+                    self._entries[item_id] = entry
+            self._head, self._tail = head, tail
+
+        return restore
+
+    def edit(self, item_id: str) -> Entry | None:
+        """Returns the entry with this id, for a caller that is going to change it."""
+        self._touch(item_id)
+        return self._entries.get(item_id)
+
+    def _touch(self, item_id: str) -> None:
+        if self._before is not None and item_id not in self._before:
+            entry = self._entries.get(item_id)
+            self._before[item_id] = None if entry is None else entry.clone()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -113,7 +147,7 @@ class Mirror:
             yield entry
 
     def get(self, item_id: str) -> Entry | None:
-        """Returns the entry with this id."""
+        """Returns the entry with this id, to look at."""
         return self._entries.get(item_id)
 
     def previous_of(self, item_id: str) -> str | None:
@@ -140,6 +174,7 @@ class Mirror:
 
     def delete(self, item_id: str) -> Entry | None:
         """Removes an item and returns its entry."""
+        self._touch(item_id)
         entry = self._entries.pop(item_id, None)
         if entry is None:
             return None
@@ -148,7 +183,7 @@ class Mirror:
 
     def update(self, item: Item) -> bool:
         """Takes over the final form of an item; content that came otherwise stays where the form has none."""
-        entry = self._entries.get(item.id)
+        entry = self.edit(item.id)
         if entry is None:
             return False
         entry.item = item
@@ -170,9 +205,10 @@ class Mirror:
 
     def append_text(self, item_id: str, text: str, confidence: float | None = None) -> bool:
         """Adds what was said to a message, with the transcriber's confidence; empty text adds no part."""
-        entry = self._entries.get(item_id)
-        if entry is None or not isinstance(entry.chat, ChatMessage):
+        entry = self._message(item_id)
+        if entry is None:
             return False
+        assert isinstance(entry.chat, ChatMessage)
         if text:
             entry._content.append(text)
             entry._show()
@@ -213,11 +249,13 @@ class Mirror:
         return ChatContext(copy_item(entry.chat) for entry in self if entry.chat is not None)
 
     def _message(self, item_id: str) -> Entry | None:
-        entry = self._entries.get(item_id)
+        """The entry of a message, to be changed."""
+        entry = self.edit(item_id)
         return entry if entry is not None and isinstance(entry.chat, ChatMessage) else None
 
     def _link(self, previous: str | None, entry: Entry) -> None:
         following = self._head if previous is None else self._entries[previous]._next
+        self._touch(entry.id)
         self._entries[entry.id] = entry
         self._join(previous, entry.id)
         self._join(entry.id, following)
@@ -227,8 +265,10 @@ class Mirror:
         if first is None:
             self._head = second
         else:
+            self._touch(first)
             self._entries[first]._next = second
         if second is None:
             self._tail = first
         else:
+            self._touch(second)
             self._entries[second]._previous = first

@@ -17,7 +17,7 @@ from antiphon.actors import messages as m
 from antiphon.actors.chat import ChatContext, ChatMessage, FunctionCall
 from antiphon.actors.chat_ctx_core import TRANSCRIPTION_SECONDS, ChatCtxCore
 from antiphon.actors.config import SessionOptions, SessionSpec
-from antiphon.actors.core import Emit, Settle, Tell
+from antiphon.actors.core import Emit, Settle, Tell, settle
 
 SPEC = SessionSpec(label="label", model_name="gpt-realtime", provider="test", url="ws://test", headers=list)
 OPTIONS = SessionOptions(
@@ -47,7 +47,7 @@ class Bench:
         new = [effect for message in messages for effect in self.core.handle(message, self.now)]
         for effect in new:
             if isinstance(effect, Settle):
-                effect.future.set_result(effect.result)
+                settle(effect.future, effect.result)
         self.effects += new
         return new
 

@@ -22,7 +22,9 @@ from openai.types.realtime.realtime_audio_input_turn_detection import ServerVad
 
 RATE = 48_000
 FRAME = RATE // 50
-PATIENCE = 20.0
+PATIENCE = 60.0
+# into the recording with which the user interrupts: in the middle of its sentence
+INTERRUPTED_S = 1.6
 
 
 class Complaints(logging.Handler):
@@ -73,9 +75,10 @@ class Call:
         else:
             self.partial.append(event.transcript)
 
-    def say(self, name: str) -> None:
-        """Push a recording."""
+    def say(self, name: str, start_s: float = 0.0, end_s: float | None = None) -> None:
+        """Push a recording, or a part of it."""
         data = (self.folder / f"{name}.pcm").read_bytes()
+        data = data[int(start_s * 2 * RATE) : None if end_s is None else int(end_s * 2 * RATE)]
         for at in range(0, len(data) - 2 * FRAME + 1, 2 * FRAME):
             self.session.push_audio(rtc.AudioFrame(data[at : at + 2 * FRAME], RATE, 1, FRAME))
 
@@ -128,18 +131,20 @@ async def converse(call: Call) -> dict[str, Any]:
         heard_ms += (await anext(frames)).duration * 1000
     while not call.speech.empty():
         call.speech.get_nowait()
-    call.say("stop")
+    # no more of it than was said when the server notices: the cancel must not meet the answer
+    call.say("goodbye", 0.0, INTERRUPTED_S)
     assert await call.speech.get() == "started"
     session.interrupt()
     session.truncate(
         message_id=message.message_id, modalities=["audio", "text"], audio_end_ms=int(heard_ms)
     )
+    call.say("goodbye", INTERRUPTED_S)
     report["story_frames"] = 5 + len([frame async for frame in frames])
     report["story_id"] = message.message_id
     report["story_ms"] = int(heard_ms)
-    report["stopped"] = await call.listen(await call.generations.get(), "stopped")
+    report["parted"] = await call.listen(await call.generations.get(), "parted")
     report["heard_story"] = await call.heard.get()
-    report["heard_stop"] = await call.heard.get()
+    report["heard_goodbye"] = await call.heard.get()
 
     # a written question, in the middle of it a message that is there already, and one that goes
     context = session.chat_ctx.copy()
@@ -184,7 +189,7 @@ async def main(url: str, key: str, folder: Path) -> None:
     )
     session = model.session()
     call = Call(session, folder)
-    async with asyncio.timeout(3 * PATIENCE):
+    async with asyncio.timeout(PATIENCE):
         report = await converse(call)
         await session.aclose()
         await model.aclose()

@@ -24,7 +24,7 @@ KEY = "sk-for-these-tests-only"
 SAID = {
     "weather": "What is the weather in San Francisco?",
     "story": "Tell me a long story.",
-    "stop": "Stop.",
+    "goodbye": "Thank you, goodbye.",
     "hello": "Hello, can you hear me?",
 }
 
@@ -80,8 +80,8 @@ def test_livekit_holds_a_conversation_with_a_tool_and_a_barge_in(livekit: Path, 
 
         # the barge-in
         assert report["heard_story"] == "tell me a long story"
-        assert report["heard_stop"] == "stop"
-        assert report["stopped"]["text"] == "All right."
+        assert report["heard_goodbye"] == "thank you goodbye"
+        assert report["parted"]["text"] == "You are welcome. Goodbye!"
         (truncated,) = server.log.sent("conversation.item.truncated")
         assert truncated.event["item_id"] == report["story_id"]
         assert truncated.event["audio_end_ms"] == report["story_ms"] == 500

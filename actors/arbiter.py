@@ -12,11 +12,12 @@ import msgspec
 
 import antiphon.protocol as p
 from antiphon.actors import ids
+from antiphon.actors.undo import Undoable
 
 _serials = itertools.count(1)
 
 
-class Request:
+class Request(Undoable):
     """One call of `generate_reply`.
 
     Attributes:
@@ -63,7 +64,7 @@ class Request:
         )
 
 
-class Arbiter:
+class Arbiter(Undoable):
     """Requests by what has become of them.
 
     Attributes:
@@ -119,7 +120,10 @@ class Arbiter:
     def _is_free(self) -> bool:
         if self.running or self.unseen or self.settling is not None:
             return False
-        return all(request.out_of_band for request in self._pending.values())
+        # One that nobody waits for any more may still be on its way to the socket.
+        in_flight = [request for request in self._abandoned.values() if not request.written]
+        in_flight += self._pending.values()
+        return all(request.out_of_band for request in in_flight)
 
     def sent(self, request: Request) -> None:
         """A request is on its way."""
@@ -130,11 +134,11 @@ class Arbiter:
         return self._pending.get(event_id) if isinstance(event_id, str) else None
 
     def written(self, event_id: str) -> Request | None:
-        """The socket has taken a request; returns it if anybody still waits for the answer."""
+        """The socket has taken a request."""
         request = self._pending.get(event_id) or self._abandoned.get(event_id)
         if request is not None:
             request.written = True
-        return self._pending.get(event_id)
+        return request
 
     def input_committed(self) -> None:
         """A response that names no request may be an answer to the user from now on."""
@@ -199,12 +203,11 @@ class Arbiter:
         abandoned.
         """
         self.connected = self.holding = self.unseen = False
+        self.settling = None
         self.running.clear()
         self._abandoned = {
             event_id: request for event_id, request in self._abandoned.items() if not request.written
         }
-        if self.settling not in self._abandoned:
-            self.settling = None
         lost = [request for request in self._pending.values() if request.written]
         for request in lost:
             del self._pending[request.event_id]

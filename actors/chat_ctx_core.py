@@ -128,7 +128,7 @@ class ChatCtxCore(Core):
         if outcome is Inserted.UNKNOWN_PREVIOUS:
             logger.warning("item %s follows %s, which is not known; put at the end", item_id, previous)
         self._deleted.discard(item_id)
-        entry = self.mirror.get(item_id)
+        entry = self.mirror.edit(item_id)
         if entry is not None and item_id in self._audio:
             entry.received_audio_ms = self._audio[item_id].ms
         if entry is not None and item_id in self._heard:
@@ -143,7 +143,7 @@ class ChatCtxCore(Core):
             # Our own words; the mirror stays as it was until the whole replay is settled.
             return
         self.mirror.update(event.item)
-        entry = self.mirror.get(item_id)
+        entry = self.mirror.edit(item_id)
         if entry is not None:
             entry.in_progress = False
 
@@ -177,7 +177,7 @@ class ChatCtxCore(Core):
             self._generating.add(message.item_id)
         else:
             self._generating.discard(message.item_id)
-            entry = self.mirror.get(message.item_id)
+            entry = self.mirror.edit(message.item_id)
             if entry is not None:
                 entry.in_progress = False
 
@@ -185,7 +185,7 @@ class ChatCtxCore(Core):
     def item_audio_received(self, message: m.ItemAudioReceived) -> None:
         """So much of it can have been heard."""
         self._audio[message.item_id] = message
-        entry = self.mirror.get(message.item_id)
+        entry = self.mirror.edit(message.item_id)
         if entry is not None:
             entry.received_audio_ms = message.ms
 
@@ -274,7 +274,7 @@ class ChatCtxCore(Core):
         )
 
     def _end_transcription(self, item_id: str) -> None:
-        entry = self.mirror.get(item_id)
+        entry = self.mirror.edit(item_id)
         if entry is not None:
             entry.transcribing_until = None
 
@@ -299,10 +299,16 @@ class ChatCtxCore(Core):
             update = self._updates.popleft()
             waiter = Waiter(update.future, update.timeout)
             # Earlier edits that nobody waits for any more are part of what this one comes to.
-            for op in self._ops.foreseen():
+            earlier = self._ops.foreseen()
+            try:
+                self._send_changes(update.context.items, waiter)
+            except (TypeError, ValueError, ImportError) as error:
+                # Something in it can't be put on the wire, such as audio at an impossible rate.
+                self.do(Settle(update.future, error))
+                continue
+            for op in earlier:
                 op.waiter = waiter
                 waiter.outstanding += 1
-            self._send_changes(update.context.items, waiter)
             if not waiter.outstanding:
                 self.do(Settle(waiter.future, waiter.report()))
                 continue
@@ -329,13 +335,16 @@ class ChatCtxCore(Core):
     def _send_changes(self, wanted: Iterable[ChatItem], waiter: Waiter | None) -> None:
         protected = self.mirror.protected(self.now) | self._generating
         plan = diff(self._order(), wanted, protected=protected)
+        # Converted first: where that fails, nothing has been sent.
+        creations = [(previous, to_item(item)) for previous, item in plan.creations]
+        replacements = [(previous, to_item(item)) for previous, item in plan.replacements]
         for item_id in plan.removals:
             self._send_delete(item_id, waiter)
-        for previous, item in plan.creations:
-            self._send_create(previous, to_item(item), waiter)
-        for previous, item in plan.replacements:
-            self._send_delete(item.id, waiter)
-            self._send_create(previous, to_item(item), waiter)
+        for previous, wire_item in creations:
+            self._send_create(previous, wire_item, waiter)
+        for previous, wire_item in replacements:
+            self._send_delete(wire_item.id, waiter)
+            self._send_create(previous, wire_item, waiter)
 
     def _send_delete(self, item_id: str, waiter: Waiter | None) -> None:
         event_id = ids.new_id(ids.CHAT_CTX_DELETE)
@@ -480,8 +489,10 @@ class ChatCtxCore(Core):
             self._cut(item_id, end_ms, transcript)
         self._cuts.clear()
         for entry in self.mirror:
-            entry.transcribing_until = None
-            entry.in_progress = False
+            if entry.in_progress or entry.transcribing_until is not None:
+                edited = self.mirror.edit(entry.id)
+                assert edited is not None
+                edited.in_progress, edited.transcribing_until = False, None
 
     @handles(m.ReplayWanted)
     def replay_wanted(self, _: m.ReplayWanted) -> None:
@@ -513,7 +524,7 @@ class ChatCtxCore(Core):
 
     def _now_text(self, item_id: str, item: p.Item) -> None:
         """An item is what the replay made of it: words, already cut to what was heard, and no audio."""
-        entry = self.mirror.get(item_id)
+        entry = self.mirror.edit(item_id)
         if entry is None:
             return
         entry.item, entry.received_audio_ms, entry.heard = item, 0.0, None

@@ -20,11 +20,12 @@ from antiphon.actors.events import (
     RealtimeModelMetrics,
 )
 from antiphon.actors.streams import MessageGeneration, Stream
+from antiphon.actors.undo import Undoable
 
 MakeFuture = Callable[[], Future[Any]]
 
 
-class Message:
+class Message(Undoable):
     """One message of a response."""
 
     __slots__ = (
@@ -54,7 +55,7 @@ class Message:
         self.cut = False
 
 
-class Generation:
+class Generation(Undoable):
     """One response.
 
     Args:

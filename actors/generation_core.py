@@ -89,6 +89,12 @@ class GenerationCore(ToolCalls):
         if self._closed is not None:
             self.do(Settle(message.future, RealtimeError(self._closed)))
             return
+        try:
+            p.encode_client_event(p.ResponseCreate(response=message.params), self.spec.dialect)
+        except (TypeError, ValueError, RecursionError) as error:
+            # Nothing would ever be sent, so nothing would ever answer it.
+            self.do(Settle(message.future, RealtimeError(f"generate_reply can't be sent: {error}")))
+            return
         request = Request(message.params, message.future)
         self._arbiter.add(request)
         self.do(Arm(("wait", request.serial), self.spec.timeouts.reply_wait))
@@ -111,9 +117,14 @@ class GenerationCore(ToolCalls):
     def reply_written(self, message: m.ReplyWritten) -> None:
         """The request's time runs from now."""
         request = self._arbiter.written(message.event_id)
-        if request is not None:
+        if request is None:
+            return
+        if self._arbiter.get_pending(request.event_id) is not None:
             self.do(Disarm(("wait", request.serial)))
             self.do(Arm(("reply", request.event_id), self.spec.timeouts.reply))
+        elif not request.out_of_band:
+            # It was given up while it waited for the socket: its response is still to come, and to go.
+            self._settle(request)
 
     @handles(m.ReplyCancelled)
     def reply_cancelled(self, message: m.ReplyCancelled) -> None:
@@ -126,8 +137,7 @@ class GenerationCore(ToolCalls):
             self._arbiter.abandon(request)
             if not request.out_of_band:
                 self.tell(m.CONNECTION, m.Transmit(p.ResponseCancel()))
-                self._arbiter.settling = request.event_id
-                self.do(Arm("settle", self.spec.timeouts.reply))
+                self._settle(request)
         self._advance()
 
     @handles(m.CancelResponse)
@@ -176,6 +186,11 @@ class GenerationCore(ToolCalls):
         self.do(Disarm(("wait", request.serial)))
         if request.event_id:
             self.do(Disarm(("reply", request.event_id)))
+
+    def _settle(self, request: Request) -> None:
+        """Let the next request wait for a sign of what has become of this one."""
+        self._arbiter.settling = request.event_id
+        self.do(Arm("settle", self.spec.timeouts.reply))
 
     def _settled(self) -> None:
         if self._arbiter.settling is not None:
@@ -325,7 +340,7 @@ class GenerationCore(ToolCalls):
             message.content_index = event.content_index
             self._resolve_modalities(message, ["audio", "text"])
 
-    @handles(p.ResponseOutputAudioDelta)
+    @handles(p.ResponseOutputAudioDelta, undo=False)
     def audio_delta(self, event: p.ResponseOutputAudioDelta) -> None:
         """Sound: the hot path of a session."""
         generation = self._generations.get(event.response_id) or self._find(event.response_id)
@@ -655,9 +670,8 @@ class GenerationCore(ToolCalls):
         for request in self._arbiter.connection_lost():
             self._disarm(request)
             self.do(Settle(request.future, RealtimeError("pending response discarded: session reconnection")))
-        if self._arbiter.settling is None:
-            self.do(Disarm("settle"))
-        self.do(Disarm("unseen"))
+        for timer in ("settle", "unseen"):
+            self.do(Disarm(timer))
         self._discarded.clear()
         self._drop_generations("session reconnection")
 

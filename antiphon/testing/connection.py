@@ -88,11 +88,12 @@ class Connection:
         if code is not None:
             self._socket.close(code, reason)
             return
-        self._closing.set()
         try:
             self._socket.socket.shutdown(socket.SHUT_RDWR)
         except OSError:
             pass  # it is gone already
+        # only now: the reading thread, when it sees this, closes properly
+        self._closing.set()
 
     def serve(self) -> None:
         """Read and answer until the connection ends."""

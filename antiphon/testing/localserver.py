@@ -139,7 +139,7 @@ class LocalServer:
             compression=None,
             max_size=_MAX_FRAME,
             close_timeout=_CLOSE_TIMEOUT,
-            logger=logging.getLogger("antiphon.server.websockets"),
+            logger=_Discreet(logging.getLogger("antiphon.server.websockets"), {}),
         )
         self._port = self._server.socket.getsockname()[1]
         self._thread = threading.Thread(
@@ -241,6 +241,13 @@ def _resolve(brain: str | Path | Script | Brain) -> tuple[Brain | None, Script |
 
 def _subprotocol(socket: ServerConnection, offered: list[str]) -> str | None:
     return "realtime" if "realtime" in offered else None
+
+
+class _Discreet(logging.LoggerAdapter[logging.Logger]):
+    """The library's log without its details, among which are the headers, and so the clients' keys."""
+
+    def isEnabledFor(self, level: int) -> bool:  # noqa: N802
+        return level > logging.DEBUG and super().isEnabledFor(level)
 
 
 def _named(base: type[ServerConnection]) -> type[ServerConnection]:

@@ -217,7 +217,9 @@ def test_the_final_text_of_a_response_replaces_what_was_announced(bench: Bench) 
     assert bench.texts() == ["Hello."]
 
 
-def test_a_message_that_was_never_announced_enters_at_the_tail_when_its_response_is_done(bench: Bench) -> None:
+def test_a_message_that_was_never_announced_enters_at_the_tail_when_its_response_is_done(
+    bench: Bench,
+) -> None:
     bench.give(added(message("u", "hi")))
     bench.give(m.MessageFinished("a", "Hello.", message("a", "Hello.", "assistant")))
     bench.give(m.MessageFinished("b", "Bye."))

@@ -6,14 +6,17 @@ import time
 from concurrent.futures import Future
 from typing import Any
 
+import numpy as np
 import pytest
 from test_chat_ctx_core import Bench, added, message, spoken
 
 import antiphon.protocol as p
 from antiphon.actors import messages as m
+from antiphon.actors.audio import AudioFrame
 from antiphon.actors.chat import (
     AgentConfigUpdate,
     AgentHandoff,
+    AudioContent,
     ChatContext,
     ChatMessage,
     FunctionCall,
@@ -132,6 +135,15 @@ def test_items_are_converted(bench: Bench) -> None:
     assert (call.name, call.arguments) == ("look", "{}")
     assert call.call_id == output.call_id
     assert len(call.call_id) == 32
+
+
+def test_what_cannot_be_converted_fails_that_edit_alone_and_sends_nothing(bench: Bench) -> None:
+    odd = AudioFrame(np.zeros(8, np.int16), 8001, 1)
+    context = ChatContext([ChatMessage("user", "x"), ChatMessage("user", [AudioContent([odd])])])
+    assert isinstance(bench.update(context).exception(0), ValueError)
+    assert bench.sent() == []
+    bench.update(ChatContext(bench.read().items[1:]))
+    assert lines(bench) == [("delete", "a")]
 
 
 # -- who waits ----------------------------------------------------------------------------------------------------

@@ -85,7 +85,9 @@ def test_metrics_carry_every_token_detail(case: Any) -> None:
 )
 def test_metrics_do_without_what_the_server_does_not_say(case: Any, usage: Any) -> None:
     begin(case)
-    case.wire.reply({"type": "response.done", "response": {"id": "r1", "status": "completed", "usage": usage}})
+    case.wire.reply(
+        {"type": "response.done", "response": {"id": "r1", "status": "completed", "usage": usage}}
+    )
     assert metrics(case).output_tokens == 0
     assert metrics(case).input_token_details.cached_tokens_details.audio_tokens == 0
     assert metrics(case).tokens_per_second == 0.0
@@ -188,9 +190,7 @@ def test_a_failed_response_emits_an_error_whatever_its_details_look_like(
         ("incomplete", "content_filter"),
     ],
 )
-def test_a_response_that_was_cut_says_so_in_done_and_is_no_error(
-    case: Any, status: str, reason: str
-) -> None:
+def test_a_response_that_was_cut_says_so_in_done_and_is_no_error(case: Any, status: str, reason: str) -> None:
     generation = begin(case)
     details = p.ResponseStatusDetails(type=status, reason=reason)
     case.wire.reply(w.transcript("r1", "m1", "so f"), w.done("r1", status, details=details))

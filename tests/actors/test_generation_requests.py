@@ -401,6 +401,29 @@ def test_a_request_does_not_overtake_a_cancelled_one_that_was_not_written(case: 
     assert len(case.creates()) == 2
 
 
+def test_a_request_does_not_overtake_one_that_was_given_up_before_it_was_written(case: Any) -> None:
+    case.wire.full = True
+    first = case.reply()
+    case.driver.advance(20)
+    second = case.reply()
+    case.driver.advance(20)
+    assert "timed out" in str(first.exception(0))
+    case.wire.drain()
+    assert len(case.creates()) == 1
+    case.wire.reply(w.created("r1", case.creates()[0]), w.done("r1", "cancelled"))
+    assert len(case.creates()) == 2
+    case.wire.reply(w.created("r2", case.creates()[1]))
+    assert second.result(0).response_id == "r2"
+
+
+def test_a_request_that_is_no_json_fails_at_once(case: Any) -> None:
+    future = case.reply(metadata={"what": object()})
+    assert isinstance(future.exception(0), RealtimeError)
+    assert not case.active()
+    case.reply()
+    assert len(case.creates()) == 1
+
+
 def test_ids_to_be_discarded_are_forgotten_on_reconnect(case: Any) -> None:
     case.reply().cancel()
     case.driver.run()

@@ -127,9 +127,7 @@ def test_several_messages_and_calls_of_one_response_each_get_their_own(case: Any
 
 def test_text_deltas_carry_their_time_when_there_is_one(case: Any) -> None:
     generation = begin(case)
-    case.wire.reply(
-        w.transcript("r1", "m1", "with", 1.5), w.transcript("r1", "m1", "without"), w.done("r1")
-    )
+    case.wire.reply(w.transcript("r1", "m1", "with", 1.5), w.transcript("r1", "m1", "without"), w.done("r1"))
     timed, plain = drain(messages(generation)[0].text_stream)
     assert isinstance(timed, TimedString)
     assert (timed, timed.start_time) == ("with", 1.5)
@@ -264,9 +262,7 @@ def test_a_call_seen_only_in_its_arguments_comes_at_once_and_once(case: Any) -> 
 
 def test_two_calls_without_item_ids_are_two(case: Any) -> None:
     generation = begin(case)
-    case.wire.reply(
-        w.arguments_done("r1", "", "call_1"), w.arguments_done("r1", "", "call_2"), w.done("r1")
-    )
+    case.wire.reply(w.arguments_done("r1", "", "call_1"), w.arguments_done("r1", "", "call_2"), w.done("r1"))
     assert [call.call_id for call in drain(generation.function_stream)] == ["call_1", "call_2"]
 
 

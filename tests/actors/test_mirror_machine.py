@@ -13,6 +13,7 @@ from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -59,6 +60,8 @@ class Server:
         self.unheard: list[Hear] = []
         self.generation: Generation | None = None
         self.refusals = 0
+        # Items that the application truncated to nothing.
+        self.may_go: set[str] = set()
         # What it would not take: in a replay also things that an earlier connection had, such as the output of a
         # call that is gone.
         self.refused: set[str] = set()
@@ -88,6 +91,11 @@ class Server:
                 self.do([ApiError("I'd rather not.", "invalid_value").event(frame.get("event_id"))])
                 self.refused.add(frame["item"]["id"])
                 continue
+            if frame["type"] == "conversation.item.delete" and frame["item_id"] not in self.may_go:
+                stored = self.core.items.get(frame["item_id"])
+                assert getattr(stored and stored.item, "status", "") != "in_progress", (
+                    "it was being generated"
+                )
             effects = self.core.receive(p.encode_client_event(frame))
             self.do(effects)
             if any(isinstance(effect, p.ErrorEvent) for effect in effects) and "item" in frame:
@@ -250,9 +258,66 @@ class MirrorMachine(RuleBasedStateMachine):
         assert self.server is not None
         spoken = [item.id for item in self.server.items if getattr(item, "role", "") == "assistant"]
         if spoken:
-            self.session.truncate(rng.choice(spoken), ["audio", "text"], ms)
+            item_id = rng.choice(spoken)
+            self.server.may_go.add(item_id)
+            self.session.truncate(item_id, ["audio", "text"], ms)
             self.driver.run()
             self.wanted = None
+
+    # -- stories that single rules would seldom tell ------------------------------------------------------
+
+    @rule(first=RNG, second=RNG)
+    def edits_time_out_without_a_connection(self, first: random.Random, second: random.Random) -> None:
+        self.settle()
+        self.connection_drops()
+        self.edit(first, 8)
+        self.time_passes_without_a_connection(6.0)
+        self.edit(second, 8)
+        self.settle()
+
+    @rule(rng=RNG, place=st.integers(0, 4))
+    def edit_around_a_spoken_item_and_drop(self, rng: random.Random, place: int) -> None:
+        self.settle()
+        self.user_speaks()
+        assert self.server is not None
+        for _ in range(place):
+            part = p.ContentPart(type="input_text", text="later")
+            item = p.MessageItem(id=new_id("srv"), role="user", status="completed", content=[part])
+            self.server.add(item, rng.choice([None, self.server.ids[-1]]))
+        self.edit_in_peace(rng, 12, dropping=rng.random() < 0.5)
+        self.connection_drops()
+        self.edit(rng, 12)
+        self.settle()
+
+    @precondition(lambda self: self.server is not None and self.server.generation is None)
+    @rule(ms=st.sampled_from([30, 99, 150]), drop_first=st.booleans())
+    def cut_and_drop(self, ms: int, drop_first: bool) -> None:
+        self.response_begins()
+        self.response_goes_on("and then", call=False)
+        self.response_ends()
+        self.settle()
+        assert self.server is not None
+        self.session.truncate(self.server.ids[-1], ["audio"], ms)
+        self.driver.run()
+        self.wanted = None
+        if not drop_first:
+            self.settle()
+        self.connection_drops()
+        self.settle()
+
+    @precondition(lambda self: self.server is not None and self.server.generation is None)
+    @rule(rng=RNG, dropping=st.booleans())
+    def delete_what_a_running_response_has_said(self, rng: random.Random, dropping: bool) -> None:
+        self.response_begins()
+        self.response_goes_on("", call=True)
+        self.settle()
+        self.update(ChatContext(self.read_mirror().items[: rng.randrange(3)]))
+        self.settle()
+        if dropping:
+            self.connection_drops()
+        else:
+            self.response_ends()
+        self.settle()
 
     # -- what the server does --------------------------------------------------------------------------
 
@@ -292,7 +357,11 @@ class MirrorMachine(RuleBasedStateMachine):
         finished = [item.id for item in self.server.items if not is_hollow(item)]
         if finished:
             server = self.by_itself()
-            server.do(server.core.receive(f'{{"type":"conversation.item.delete","item_id":"{rng.choice(finished)}"}}'))
+            server.do(
+                server.core.receive(
+                    f'{{"type":"conversation.item.delete","item_id":"{rng.choice(finished)}"}}'
+                )
+            )
 
     @precondition(lambda self: self.server is not None)
     @rule(rng=RNG, old_name=st.booleans())
@@ -418,10 +487,14 @@ class MirrorMachine(RuleBasedStateMachine):
         if update.exception() is not None or update.result().rejected:
             return
         wanted, unsure = self.wanted
+        # Without content it is only said that an item may stay, whatever the server has there.
+        unsure |= {item.id for item in wanted.items if chat_content(item) == ("",)}
         unsure |= server.unfinished() | server.refused
-        goal = [item for item in wanted.items if item.id not in unsure and chat_content(item) != ("",)]
+        goal = [item for item in wanted.items if item.id not in unsure]
         there = [
-            item for item in server.items if item.id not in unsure and not isinstance(item, p.McpListToolsItem)
+            item
+            for item in server.items
+            if item.id not in unsure and not isinstance(item, p.McpListToolsItem)
         ]
         assert [item.id for item in there] == [item.id for item in goal]
         assert [server_content(item) for item in there] == [chat_content(item) for item in goal]
@@ -452,13 +525,23 @@ def new_items(rng: random.Random) -> list[ChatItem]:
     return [ChatMessage(role, rng.choice(WORDS))]
 
 
-def test_the_mirror_is_the_servers_conversation() -> None:
+def run(examples: int) -> None:
     run_state_machine_as_test(
         MirrorMachine,
         settings=settings(
-            max_examples=60,
+            max_examples=examples,
             stateful_step_count=50,
             deadline=None,
             suppress_health_check=list(HealthCheck),
         ),
     )
+
+
+def test_the_mirror_is_the_servers_conversation() -> None:
+    run(80)
+
+
+@pytest.mark.full
+@pytest.mark.timeout(600)
+def test_the_mirror_is_the_servers_conversation_through_a_hundred_thousand_steps() -> None:
+    run(2000)

@@ -14,8 +14,9 @@ DEADLINE = 10.0
 
 
 @pytest.fixture
-def pool() -> Iterator[BlockingPool]:
+def pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[BlockingPool]:
     """A small pool, which must be able to end."""
+    monkeypatch.setattr("antiphon.actors.pool.IDLE_SECONDS", 0.02)
     made = BlockingPool("antiphon-test", limit=4)
     yield made
     assert made.join(DEADLINE)

@@ -45,7 +45,13 @@ class Talk:
         )
         self.session = model.session()
         self.events: list[tuple[str, Any]] = []
-        for name in ("remote_item_added", "session_reconnected", "error", "state_changed", "metrics_collected"):
+        for name in (
+            "remote_item_added",
+            "session_reconnected",
+            "error",
+            "state_changed",
+            "metrics_collected",
+        ):
             self.session.on(name, lambda payload, name=name: self.events.append((name, payload)))  # type: ignore[misc]
         self.wire = self.driver.accept()
 
@@ -179,7 +185,7 @@ def test_an_event_that_follows_a_lost_item_follows_the_nearest_that_is_there() -
     assert [event.event_id for event in again] == ["1", "2", "3", "4"]
 
 
-# -- a session --------------------------------------------------------------------------------------------------
+# -- a session ----------------------------------------------------------------------------------------------
 
 
 def test_the_configuration_and_tools_come_first_then_the_conversation_in_order(talk: Talk) -> None:
@@ -316,7 +322,7 @@ def test_what_is_lost_in_a_replay_that_settled_is_not_replayed_again(talk: Talk)
     assert [event.items_degraded for event in talk.emitted("session_reconnected")] == [0, 0]
 
 
-# -- what was heard ---------------------------------------------------------------------------------------------------
+# -- what was heard -----------------------------------------------------------------------------------------
 
 
 def cut_in_half(talk: Talk) -> None:
@@ -401,7 +407,7 @@ def test_a_deleted_message_stays_deleted_when_the_drop_ends_its_response(talk: T
     assert talk.contents() == []
 
 
-# -- changes that were under way ----------------------------------------------------------------------------------------
+# -- changes that were under way ----------------------------------------------------------------------------
 
 
 def test_unacknowledged_changes_follow_the_conversation_under_their_own_ids(talk: Talk) -> None:

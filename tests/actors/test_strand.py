@@ -54,10 +54,8 @@ def bench() -> Iterator[Bench]:
     """A running strand."""
     made = Bench()
     yield made
-    for ref in made.refs.values():
-        actor = made.strand._actors.get(ref.actor_class and ref._actor.name)
-        if actor is not None:
-            actor.retire()
+    for actor in list(made.strand._actors.values()):
+        actor.retire()
 
 
 # -- order ---------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import pytest
 
 from antiphon import RealtimeError, TimedString
 from antiphon.actors.runtime import mark_engine_thread
-from antiphon.actors.streams import SessionFuture, Stream, StreamEnded, wait_event
+from antiphon.actors.streams import SessionFuture, Stream, StreamEnded
 
 DEADLINE = 10.0
 
@@ -179,11 +179,3 @@ def test_a_timed_string_is_a_string() -> None:
     assert "".join([timed, TimedString(" you")]) == "hey you"
     assert timed.start_time == 1.5
     assert TimedString("hey").start_time is None
-
-
-def test_waiting_for_an_event_raises_instead_of_blocking_an_engine_thread() -> None:
-    event = threading.Event()
-    assert isinstance(on_engine_thread(lambda: wait_event(event, DEADLINE, "flush")), RealtimeError)
-    assert not wait_event(event, 0.01, "flush")
-    event.set()
-    assert on_engine_thread(lambda: wait_event(event, DEADLINE, "flush"))

@@ -50,9 +50,7 @@ def message(item_id: str, text: str = "", *, kind: str = "output_text", role: st
     if not text:
         return p.MessageItem(id=item_id, role=role, content=[])
     part = (
-        p.ContentPart(type=kind, transcript=text)
-        if "audio" in kind
-        else p.ContentPart(type=kind, text=text)
+        p.ContentPart(type=kind, transcript=text) if "audio" in kind else p.ContentPart(type=kind, text=text)
     )
     return p.MessageItem(id=item_id, role=role, content=[part])
 
@@ -132,9 +130,7 @@ def error(
     kind: str = "invalid_request_error",
 ) -> p.ErrorEvent:
     """`error`; without a code, as from servers that put it into `type`."""
-    return p.ErrorEvent(
-        error=p.ErrorDetail(type=kind, code=code, message=message, event_id=_maybe(event_id))
-    )
+    return p.ErrorEvent(error=p.ErrorDetail(type=kind, code=code, message=message, event_id=_maybe(event_id)))
 
 
 def drain(stream: Stream[Any]) -> list[Any]:

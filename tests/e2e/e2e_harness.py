@@ -23,6 +23,8 @@ from antiphon import (
     StreamEnded,
 )
 from antiphon.actors.audio import Resampler
+from antiphon.actors.chat import new_item_id
+from antiphon.protocol import ContentPart, ConversationItemCreate, MessageItem
 from antiphon.testing import LocalServer, synthesize
 
 KEY = "sk-for-these-tests-only"
@@ -122,9 +124,18 @@ def write(session: RealtimeSession, text: str) -> str:
     return item.id
 
 
-def fence(server: LocalServer, session: RealtimeSession) -> None:
-    """Return when the server has had all that the session was going to send by now."""
-    write(session, "So far.")
+def fence(session: RealtimeSession) -> None:
+    """Return when the server has had all that the session was going to send by now, and has answered it.
+
+    It adds a message. Not by `update_chat_ctx`: that compares with a copy, which may be old by the time it arrives.
+    """
+    added = session.events("remote_item_added")
+    item = MessageItem(
+        id=new_item_id(), role="user", content=[ContentPart(type="input_text", text="So far.")]
+    )
+    session.send_event(ConversationItemCreate(item=item))
+    while added.get(PATIENCE)[1].item.id != item.id:
+        pass
 
 
 # -- speech ----------------------------------------------------------------------------------------------

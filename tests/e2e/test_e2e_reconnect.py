@@ -148,11 +148,13 @@ def test_audio_that_was_committed_is_not_sent_again(serve) -> None:
 
 @pytest.mark.parametrize("when", ["before the drop", "while down"])
 def test_a_commit_that_the_drop_swallowed_is_made_again(serve, when) -> None:
-    script = "" if when == "while down" else "brain = 'parrot'\n" + _DROP_AT.format("input_audio_buffer.commit")
-    server = serve(Script.parse(script) if script else "parrot", pace=50)
+    script = drop_at("input_audio_buffer.commit")
+    server = serve("parrot" if when == "while down" else script, pace=50)
     samples = sound(WIRE, 7)
     with model_for(server, timeouts=SLOW_RETRY) as model:
         line = Line(model, turn_detection_disabled=True)
+        server.log.wait_sent("session.updated", PATIENCE)
+        script.turn.clear()  # from the next connection on
         push(line.session, samples, WIRE)
         if when == "while down":
             heard_by(server, 0, WIRE)
@@ -166,12 +168,15 @@ def test_a_commit_that_the_drop_swallowed_is_made_again(serve, when) -> None:
         line.close()
 
 
-_DROP_AT = """
-[[turn]]
-wait = "{}"
-swallow = true
-do = [{{ drop = true }}]
-"""
+def drop_at(kind: str) -> Script:
+    """A parrot that is cut off by an event before it has answered it."""
+    return Script.parse(f"""
+        brain = "parrot"
+        [[turn]]
+        wait = "{kind}"
+        swallow = true
+        do = [{{ drop = true }}]
+    """)
 
 
 def test_a_question_cut_in_half_by_the_drop_is_understood(serve) -> None:
@@ -194,10 +199,12 @@ def test_a_question_cut_in_half_by_the_drop_is_understood(serve) -> None:
 
 
 def test_a_reply_under_way_fails_and_the_next_one_comes(serve) -> None:
-    server = serve(Script.parse("brain = 'parrot'\n" + _DROP_AT.format("response.create")), pace=50)
+    script = drop_at("response.create")
+    server = serve(script, pace=50)
     with model_for(server, timeouts=SLOW_RETRY) as model:
         line = Line(model, turn_detection_disabled=True)
         write(line.session, "Hello.")
+        script.turn.clear()  # from the next connection on
         with pytest.raises(RealtimeError, match="session reconnection"):
             line.session.generate_reply().result(PATIENCE)
         line.state("reconnecting")
@@ -241,7 +248,10 @@ def test_a_server_that_is_started_again(serve) -> None:
         assert (event.items_restored, event.items_degraded) == (1, 0)
         write(line.session, "Two.")
         assert read(line.session.generate_reply().result(PATIENCE)).text == "Two."
-        assert [item.content[0].text for item in second.conversation() if item.role == "user"] == ["One.", "Two."]
+        assert [item.content[0].text for item in second.conversation() if item.role == "user"] == [
+            "One.",
+            "Two.",
+        ]
         merged: dict[str, Any] = {}
         for update in kinds(second, "session.update"):
             merged.update(update["session"])

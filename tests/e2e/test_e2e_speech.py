@@ -56,7 +56,11 @@ def test_a_conversation_of_several_turns_in_one_session(serve) -> None:
     server = serve("voice", pace=20)
     with model_for(server, turn_detection=VAD) as model:
         line = Line(model)
-        for question, answered in [("What is two plus three?", "five"), (WEATHER, "sunny"), ("How are you?", "fine")]:
+        for question, answered in [
+            ("What is two plus three?", "five"),
+            (WEATHER, "sunny"),
+            ("How are you?", "fine"),
+        ]:
             push(line.session, spoken(question), 48_000)
             answer = read(line.generation())
             line.transcript()

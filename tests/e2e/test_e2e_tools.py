@@ -11,7 +11,14 @@ from typing import Any
 import pytest
 from e2e_harness import PATIENCE, Line, drain, fence, kinds, model_for, push, read, spoken, words, write
 
-from antiphon import FunctionCallOutput, RawFunctionTool, RealtimeSession, ServerVad, current_call, function_tool
+from antiphon import (
+    FunctionCallOutput,
+    RawFunctionTool,
+    RealtimeSession,
+    ServerVad,
+    current_call,
+    function_tool,
+)
 from antiphon.protocol import MessageItem
 from antiphon.testing import LocalServer, transcribe
 from antiphon.testing.brains.base import Call, Output, Request, Say, Sound
@@ -65,9 +72,8 @@ def requests_after_the_last_output(server: LocalServer) -> int:
     for record in server.log.received():
         if record.type == "response.create":
             order.append("request")
-        elif record.type == "conversation.item.create":
-            if record.event["item"]["type"] == "function_call_output":
-                order.append("output")
+        elif record.type == "conversation.item.create" and "output" in record.event["item"]:
+            order.append("output")
     first = order.index("output")
     last = len(order) - 1 - order[::-1].index("output")
     assert "request" not in order[first:last]
@@ -192,11 +198,13 @@ def test_every_kind_of_outcome_is_told_once_and_the_reply_is_asked_for_once(serv
         assert read(line.generation()).text == "Thanks."
         answered.set()
         assert returned.wait(PATIENCE)
-        fence(server, line.session)
+        fence(line.session)
 
         told = outputs(server)
         assert set(told) == set(ids)
-        plain_, slow_, wrong_, rude_, endless_, silent_, raw_, misfit_, broken_, unknown_ = (told[i] for i in ids)
+        plain_, slow_, wrong_, rude_, endless_, silent_, raw_, misfit_, broken_, unknown_ = (
+            told[i] for i in ids
+        )
         assert plain_ == "42"
         assert json.loads(slow_) == {"seats": 3}
         assert wrong_ == "Error: LookupError: no such flight"
@@ -230,7 +238,7 @@ def test_a_tool_that_wants_no_reply_gets_none(serve) -> None:
         for _ in ids:
             line.tools.get(PATIENCE)
         assert not line.session.has_active_generation
-        fence(server, line.session)
+        fence(line.session)
         assert outputs(server) == dict(zip(ids, ["noted: one", "noted: two"], strict=True))
         assert requests_after_the_last_output(server) == 0
         assert line.close() == []
@@ -247,7 +255,9 @@ def test_rounds_of_calls_do_not_mix(serve) -> None:
         line.session.update_tools([double], auto_execute=True)
         expected = {}
         for number in range(10):
-            for place, call_id in enumerate(ask_for(line, *[("double", {"number": number + k}) for k in range(3)])):
+            for place, call_id in enumerate(
+                ask_for(line, *[("double", {"number": number + k}) for k in range(3)])
+            ):
                 expected[call_id] = str(2 * (number + place))
             assert read(line.generation()).text == "Thanks."
         assert outputs(server) == expected

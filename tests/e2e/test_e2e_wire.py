@@ -78,7 +78,7 @@ def test_every_option_at_the_start(serve) -> None:
         line = Line(model)
         line.session.update_instructions("Be short.")
         line.session.update_tools([get_weather])
-        fence(server, line.session)
+        fence(line.session)
         first = kinds(server, "session.update")[0]["session"]
         assert first["type"] == "realtime"
         assert first["tool_choice"] == {"type": "function", "name": "get_weather"}
@@ -117,7 +117,7 @@ def test_every_change_of_options(serve) -> None:
         before = len(kinds(server, "session.update"))
         line.session.update_options()
         line.session.update_options(speed=0.9, turn_detection=None)
-        fence(server, line.session)
+        fence(line.session)
         updates = kinds(server, "session.update")
         assert len(updates) == 2 + len(changes), "what does not differ is not sent"
         assert before <= len(updates)
@@ -133,7 +133,7 @@ def test_nulls_and_reasoning_fit_too(serve) -> None:
     with model_for(server) as model:
         line = Line(model)
         line.session.update_options(reasoning=Reasoning(effort="low"))
-        fence(server, line.session)
+        fence(line.session)
         assert line.close() == []
 
 
@@ -141,7 +141,13 @@ def test_everything_else_that_can_be_said(serve) -> None:
     server = serve("parrot", pace=50)
     file = io.BytesIO()
     Image.new("RGB", (4, 4), "red").save(file, "JPEG")
-    schema = {"name": "raw", "description": "d", "parameters": {"type": "object"}, "meta": {"x": 1}, "strict": True}
+    schema = {
+        "name": "raw",
+        "description": "d",
+        "parameters": {"type": "object"},
+        "meta": {"x": 1},
+        "strict": True,
+    }
     with model_for(server, turn_detection=None) as model:
         line = Line(model)
         session = line.session
@@ -174,7 +180,7 @@ def test_everything_else_that_can_be_said(serve) -> None:
 
         pending = session.generate_reply()
         pending.cancel()
-        fence(server, session)
+        fence(session)
         aside = session.generate_reply(
             "Aside.",
             "none",
@@ -186,7 +192,11 @@ def test_everything_else_that_can_be_said(serve) -> None:
             max_output_tokens=99,
         )
         assert read(aside.result(PATIENCE)).text == "Hello."
-        assert not [r.event for r in server.log.sent("error") if r.event["error"]["code"] != "response_cancel_not_active"]
+        assert not [
+            r.event
+            for r in server.log.sent("error")
+            if r.event["error"]["code"] != "response_cancel_not_active"
+        ]
         assert {record.type for record in server.log.received()} >= {
             "session.update",
             "input_audio_buffer.append",
@@ -215,7 +225,9 @@ def xtest_what_is_said_beside_the_conversation_stays_out_of_the_mirror(serve) ->
         assert read(generation).text == "Hello."
         generation.done.result(PATIENCE)
         write(line.session, "Two.")
-        assert [item.id for item in line.session.chat_ctx.items] == [item.id for item in server.conversation()]
+        assert [item.id for item in line.session.chat_ctx.items] == [
+            item.id for item in server.conversation()
+        ]
         assert line.close() == []
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 from collections.abc import Iterator
 
 import numpy as np
@@ -16,8 +17,9 @@ NOISE = 60.0  # RMS of a quiet room, of 32767
 Samples = NDArray[np.int16]
 
 
+@functools.cache
 def spoken(text: str, quiet_s: float = 0.9) -> Samples:
-    """A sentence with quiet around it, 24 kHz mono."""
+    """A sentence with quiet around it, 24 kHz mono; the same array each time."""
     quiet = np.zeros(int(RATE * quiet_s))
     sentence, rate = synthesize(text)
     assert rate == RATE

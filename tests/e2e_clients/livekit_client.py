@@ -112,7 +112,10 @@ async def converse(call: Call) -> dict[str, Any]:
     context = session.chat_ctx.copy()
     context.items.append(
         llm.FunctionCallOutput(
-            call_id=asked["calls"][0]["id"], name="get_weather", output="It is sunny and warm.", is_error=False
+            call_id=asked["calls"][0]["id"],
+            name="get_weather",
+            output="It is sunny and warm.",
+            is_error=False,
         )
     )
     await session.update_chat_ctx(context)
@@ -135,9 +138,7 @@ async def converse(call: Call) -> dict[str, Any]:
     call.say("goodbye", 0.0, INTERRUPTED_S)
     assert await call.speech.get() == "started"
     session.interrupt()
-    session.truncate(
-        message_id=message.message_id, modalities=["audio", "text"], audio_end_ms=int(heard_ms)
-    )
+    session.truncate(message_id=message.message_id, modalities=["audio", "text"], audio_end_ms=int(heard_ms))
     call.say("goodbye", INTERRUPTED_S)
     report["story_frames"] = 5 + len([frame async for frame in frames])
     report["story_id"] = message.message_id

@@ -61,7 +61,10 @@ async def connected(server: LocalServer, kind: str) -> AsyncIterator[Sdk]:
     """The SDK's client of that kind, connected."""
     options: dict[str, Any] = {"api_key": KEY, "base_url": server.url, "max_retries": 0}
     if kind == "async":
-        async with openai.AsyncOpenAI(**options) as client, client.realtime.connect(model="gpt-realtime") as sdk:
+        async with (
+            openai.AsyncOpenAI(**options) as client,
+            client.realtime.connect(model="gpt-realtime") as sdk,
+        ):
             yield sdk
     else:
         with openai.OpenAI(**options) as client, client.realtime.connect(model="gpt-realtime") as sdk:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from websockets.exceptions import ConnectionClosed
@@ -100,6 +102,35 @@ def test_a_bad_script_is_refused_with_the_place(text: str, words: str) -> None:
     with pytest.raises(ValueError, match="not a script") as refused:
         Script.parse(text)
     assert words in str(refused.value)
+
+
+def test_a_server_can_be_made_to_speak_otherwise() -> None:
+    def rewrite(event: dict[str, Any]) -> list[dict[str, Any]]:
+        if event["type"] == "session.created":
+            return []
+        return [{"type": "x.before"}, {**event, "x": 1}]
+
+    with LocalServer("parrot", rewrite=rewrite) as server, connect(server.ws_url) as socket:
+        socket.send('{"type":"input_audio_buffer.clear"}')
+        assert json.loads(socket.recv()) == {"type": "x.before"}
+        cleared = json.loads(socket.recv())
+        assert (cleared["type"], cleared["x"]) == ("input_audio_buffer.cleared", 1)
+        # the log has what was really sent
+        assert [record.type for record in server.log.sent()] == ["x.before", "input_audio_buffer.cleared"]
+
+
+def test_the_clients_keys_are_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    headers = {"Authorization": "Bearer sk-of-the-client"}
+    with (
+        LocalServer("parrot", api_key="sk-of-the-client") as server,
+        connect(server.ws_url, additional_headers=headers, logger=logging.getLogger("none")) as socket,
+    ):
+        assert socket.recv()
+    assert "connection open" in caplog.text
+    assert "sk-of-the-client" not in "".join(
+        record.getMessage() for record in caplog.records if record.name != "none"
+    )
 
 
 def test_the_log_waits_and_says_what_came_instead() -> None:

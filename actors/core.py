@@ -112,10 +112,11 @@ class Core(Undoable):
     not_saved: ClassVar[frozenset[str]] = frozenset({"now", "unhandled", "_effects"})
 
     def __init_subclass__(cls) -> None:
-        cls.table = dict(cls.table)
-        for value in vars(cls).values():
-            for message_type in getattr(value, "handles", ()):
-                cls.table[message_type] = (value, value.undo)
+        cls.table = {}
+        for ancestor in reversed(cls.__mro__):
+            for value in vars(ancestor).values():
+                for message_type in getattr(value, "handles", ()):
+                    cls.table[message_type] = (value, value.undo)
 
     def __init__(self) -> None:
         self.now = 0.0

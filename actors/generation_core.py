@@ -553,8 +553,6 @@ class GenerationCore(ToolCalls):
             item = (items or {}).get(message.id)
             text = "".join(message.words) or (text_of(item) if item is not None else "")
             self.tell(m.CHAT_CTX, m.MessageFinished(message.id, text, item))
-            # Once more, for a message that the mirror has only now.
-            self._tell_received(message.id)
         for item_id in generation.announced_calls:
             self.tell(m.CHAT_CTX, m.ItemGenerating(item_id, False))
         self.do(End(generation.message_stream))

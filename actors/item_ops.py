@@ -12,6 +12,7 @@ from msgspec import UNSET
 
 import antiphon.protocol as p
 from antiphon.actors.chat import ChatItem, from_item
+from antiphon.actors.undo import Restore, Undoable, UndoDict
 
 ItemEvent = p.ConversationItemCreate | p.ConversationItemDelete
 
@@ -31,7 +32,7 @@ class ChatCtxReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(eq=False)
-class Waiter:
+class Waiter(Undoable):
     """One `update_chat_ctx` and the changes that it waits for."""
 
     future: Future[ChatCtxReport]
@@ -40,6 +41,17 @@ class Waiter:
     deleted: list[str] = field(default_factory=list)
     rejected: dict[str, str] = field(default_factory=dict)
     outstanding: int = 0
+
+    def save(self) -> Restore:
+        """Remember how far it is; the lists only grow."""
+        created, deleted, outstanding = len(self.created), len(self.deleted), self.outstanding
+        rejected = dict(self.rejected)
+
+        def restore() -> None:
+            del self.created[created:], self.deleted[deleted:]
+            self.rejected, self.outstanding = rejected, outstanding
+
+        return restore
 
     def report(self) -> ChatCtxReport:
         """What has become of it so far."""
@@ -68,11 +80,11 @@ class Op:
         return self.event.item.id if isinstance(self.event, p.ConversationItemCreate) else self.event.item_id
 
 
-class PendingOps:
+class PendingOps(Undoable):
     """Changes that the server has not acknowledged, in the order in which they were made."""
 
     def __init__(self) -> None:
-        self._ops: dict[str, Op] = {}
+        self._ops: UndoDict[str, Op] = UndoDict()
 
     def __len__(self) -> int:
         return len(self._ops)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import msgspec
 
@@ -11,10 +12,11 @@ import antiphon.protocol as p
 from antiphon.actors import ids
 from antiphon.actors.chat import Mirror, replay_item
 from antiphon.actors.item_ops import ItemEvent, foresee
+from antiphon.actors.undo import Undoable, UndoDict
 
 
 @dataclass
-class Replay:
+class Replay(Undoable):
     """A replay under way.
 
     Attributes:
@@ -26,10 +28,13 @@ class Replay:
 
     events: list[p.ClientEvent] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
-    restored_items: dict[str, p.Item] = field(default_factory=dict)
+    restored_items: UndoDict[str, p.Item] = field(default_factory=UndoDict)
     degraded_count: int = 0
-    _waiting: dict[str, tuple[p.Item, bool]] = field(default_factory=dict)
-    _by_event: dict[str, str] = field(default_factory=dict)
+    _waiting: UndoDict[str, tuple[p.Item, bool]] = field(default_factory=UndoDict)
+    _by_event: UndoDict[str, str] = field(default_factory=UndoDict)
+
+    # What is sent is planned once, and may be long.
+    not_saved: ClassVar[frozenset[str]] = frozenset({"events"})
 
     def add(self, item: p.Item, degraded: bool) -> None:
         """Plan to create an item behind those planned before.

@@ -8,13 +8,14 @@ from collections.abc import Iterable
 
 import antiphon.protocol as p
 from antiphon.actors.events import MetricsMetadata, TranscriptionMetrics
+from antiphon.actors.undo import Undoable, UndoDict
 
 
-class Transcripts:
+class Transcripts(Undoable):
     """Partial transcripts by item and content part."""
 
     def __init__(self) -> None:
-        self._partial: dict[tuple[str, int], str] = {}
+        self._partial: UndoDict[tuple[str, int], str] = UndoDict()
 
     def add(self, item_id: str, content_index: int, delta: str) -> str:
         """Append a delta; returns the text so far."""
@@ -24,7 +25,8 @@ class Transcripts:
 
     def finish(self, item_id: str, content_index: int) -> str | None:
         """Forget a partial transcript; returns its text, or None if there was none."""
-        return self._partial.pop((item_id, content_index), None)
+        text: str | None = self._partial.pop((item_id, content_index), None)
+        return text
 
     def clear(self) -> None:
         """Forget all of them."""

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 Restore = Callable[[], None]
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 class Undoable:
@@ -38,6 +41,59 @@ class Undoable:
                 restore_inner()
 
         return restore
+
+
+class UndoDict(dict[K, V], Undoable):
+    """A dict that notes what changes instead of being copied: for those that grow with the conversation.
+
+    Only the methods below are to be used for changing it. After a restore, a key that had been taken out stands
+    at the end.
+    """
+
+    __slots__ = ("_before",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._before: dict[K, V | _Absent] | None = None
+
+    def save(self) -> Restore:
+        """Remember how it is; the cost is that of what changes."""
+        before = self._before = {}
+
+        def restore() -> None:
+            for key, value in before.items():
+                if isinstance(value, _Absent):
+                    super(UndoDict, self).pop(key, None)
+                else:
+                    super(UndoDict, self).__setitem__(key, value)
+
+        return restore
+
+    def __setitem__(self, key: K, value: V) -> None:
+        self._note(key)
+        super().__setitem__(key, value)
+
+    def pop(self, key: K, *default: Any) -> Any:
+        """Take a key out."""
+        self._note(key)
+        return super().pop(key, *default)
+
+    def clear(self) -> None:
+        """Take all keys out."""
+        for key in self:
+            self._note(key)
+        super().clear()
+
+    def _note(self, key: K) -> None:
+        if self._before is not None and key not in self._before:
+            self._before[key] = self.get(key, _ABSENT)
+
+
+class _Absent:
+    """Marks a key that was not there."""
+
+
+_ABSENT = _Absent()
 
 
 def _attributes(item: object) -> Iterable[str]:

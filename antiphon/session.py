@@ -9,6 +9,8 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
+import msgspec
+
 from antiphon import settings
 from antiphon.actors import ids
 from antiphon.actors import messages as m
@@ -360,7 +362,9 @@ class RealtimeSession:
         given = list(tools)
         definitions = self._convert_tools(given)
         names = {definition.name for definition in definitions if hasattr(definition, "name")}
-        kept = [tool for tool in given if isinstance(tool, ProviderTool) or tool.name in names]
+        kept = [
+            tool for tool in given if isinstance(tool, ProviderTool) or getattr(tool, "name", None) in names
+        ]
         self._tools = ToolContext(kept)
         executor = make_executor(self._tools, self, timeout) if auto_execute else None
         self._actors.tell(m.GENERATION, m.SetToolExecutor(executor))
@@ -376,8 +380,11 @@ class RealtimeSession:
                 logger.error("%r is no tool; use @function_tool or RawFunctionTool", tool)
                 continue
             try:
-                definitions.append(tool.definition)
-            except ValueError as error:
+                definition = tool.definition
+                # Here, because on the wire it would take the whole session.update along.
+                msgspec.json.encode(definition)
+                definitions.append(definition)
+            except (TypeError, ValueError) as error:
                 logger.error("tool %s is left out: %s", tool.name, error)
         return definitions
 

@@ -14,6 +14,9 @@ from antiphon.actors.engine import Engine
 # How long threads that end by themselves may take: idle pool threads wait this long for more work.
 GRACE_SECONDS = 2.0
 
+# The SDK brings 70,000 objects; looking through them after each test would cost more than the test.
+gc.freeze()
+
 
 def _our_threads() -> set[threading.Thread]:
     return {thread for thread in threading.enumerate() if thread.name.startswith("antiphon-")}

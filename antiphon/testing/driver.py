@@ -1,14 +1,14 @@
 """A session without threads, sockets or time: the test turns the clock and plays the server, step by step.
 
-    driver = Driver()
-    model = RealtimeModel(api_key="test", base_url="http://test/v1", engine=driver)
-    session = model.session()
-    wire = driver.accept()                      # the handshake is done
-    assert wire.sent[0]["type"] == "session.update"
-    reply = session.generate_reply()
-    driver.run()
-    driver.advance(10.0)                        # nobody answers
-    assert "timed out" in str(reply.exception(0))
+driver = Driver()
+model = RealtimeModel(api_key="test", base_url="http://test/v1", engine=driver)
+session = model.session()
+wire = driver.accept()                      # the handshake is done
+assert wire.sent[0]["type"] == "session.update"
+reply = session.generate_reply()
+driver.run()
+driver.advance(10.0)                        # nobody answers
+assert "timed out" in str(reply.exception(0))
 """
 
 from __future__ import annotations
@@ -286,5 +286,3 @@ class Driver:
     def release(self) -> None:
         """Count a session out."""
         self.sessions -= 1
-
-

@@ -205,6 +205,16 @@ def test_a_reconnect_settles_a_cancel(case: Any) -> None:
     assert len(case.creates()) == 1
 
 
+def test_a_discarded_response_does_not_block_the_next_connection(case: Any) -> None:
+    case.reply().cancel()
+    case.driver.run()
+    answer(case, "r1")
+    case.wire.drop()
+    case.reconnect()
+    case.reply()
+    assert len(case.creates()) == 1
+
+
 # -- collisions with the server's own turn taking ----------------------------------------------------------
 
 

@@ -315,6 +315,8 @@ def test_what_a_cancelled_request_still_brings_is_discarded_quietly(case: Any) -
     ]
     assert case.log == []
     assert not case.active()
+    # Discarded is not unknown.
+    assert case.session._actors.strand.actor("generation").core.ignored == 0
 
 
 def test_items_of_a_discarded_response_enter_the_mirror(case: Any) -> None:

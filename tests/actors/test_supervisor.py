@@ -407,6 +407,7 @@ def test_a_generation_that_failed_half_way_through_an_event_is_as_before(case: A
     case.driver.run()
     case.driver.advance(0.1)
     assert len(case.emitted("actor_restarted")) == 1
+    case.reply()
     assert case.creates() == []
     assert not generation.done.done()
     case.wire.reply(w.done("r1", output=[w.call("c1", "call_1")]))

@@ -50,8 +50,11 @@ REFERENCE = {
     *(f"RealtimeSession.{name}" for name in SESSION.split()),
     *(f"update_options({name})" for name in OPTIONS.split()),
     *(f'"{name}"' for name in EVENTS.split()),
-    *(f"GenerationCreatedEvent.{n}" for n in "message_stream function_stream user_initiated response_id".split()),
-    *(f"MessageGeneration.{name}" for name in "message_id text_stream audio_stream modalities".split()),
+    *(
+        f"GenerationCreatedEvent.{n}"
+        for n in ["message_stream", "function_stream", "user_initiated", "response_id"]
+    ),
+    *(f"MessageGeneration.{name}" for name in ["message_id", "text_stream", "audio_stream", "modalities"]),
 }
 
 NAME = re.compile(r"`(antiphon[\w.]*(?:\(\w+\))?)`")
@@ -82,42 +85,39 @@ ROWS = list(rows())
 
 
 @functools.cache
-def tests_in(file: str) -> frozenset[str]:
+def names_in(file: str) -> frozenset[str]:
     """The names of the tests that pytest collects from a file below `tests/`."""
     path = ROOT / "tests" / file
     if not path.is_file() or not path.name.startswith("test_"):
         return frozenset()
     body = ast.parse(path.read_text("utf-8")).body
-    return frozenset(one.name for one in body if isinstance(one, ast.FunctionDef) and one.name.startswith("test_"))
+    return frozenset(
+        one.name for one in body if isinstance(one, ast.FunctionDef) and one.name.startswith("test_")
+    )
 
 
 def find(name: str) -> Any:
-    """The object of a dotted name, or an attribute that instances have.
+    """The object of a dotted name, such as `antiphon.A.b` or `antiphon.A.b(argument)`.
 
     Raises:
         LookupError: There is none.
     """
-    path, argument = re.fullmatch(r"([\w.]+)(?:\((\w+)\))?", name).groups()  # type: ignore[union-attr]
+    path, _, argument = name.removesuffix(")").partition("(")
     parts = path.split(".")
-    module, rest = importlib.import_module(parts[0]), parts[1:]
-    found: Any = module
-    for index, part in enumerate(rest):
-        if inspect.isclass(found) and part in found.__init__.__code__.co_names if has_code(found) else False:
-            return found
-        if not hasattr(found, part):
-            try:
-                found = importlib.import_module(".".join(parts[: index + 2]))
-            except ModuleNotFoundError:
-                raise LookupError(f"{name}: {part} is nowhere") from None
-        else:
+    found: Any = importlib.import_module(parts[0])
+    for index, part in enumerate(parts[1:], 2):
+        if hasattr(found, part):
             found = getattr(found, part)
-    if argument is not None and argument not in inspect.signature(found).parameters:
+        elif inspect.isclass(found) and part in found.__init__.__code__.co_names:  # type: ignore[misc]
+            found = None  # what the constructor sets
+        else:
+            try:
+                found = importlib.import_module(".".join(parts[:index]))
+            except ModuleNotFoundError:
+                raise LookupError(f"{name}: there is no {part}") from None
+    if argument and argument not in inspect.signature(found).parameters:
         raise LookupError(f"{path} takes no {argument}")
     return found
-
-
-def has_code(cls: type) -> bool:
-    return hasattr(cls.__init__, "__code__")
 
 
 def test_every_public_member_of_the_reference_is_on_the_page_once() -> None:
@@ -152,16 +152,16 @@ def test_every_row_is_shown_by_tests_that_exist() -> None:
         shown = TEST.findall(row.shown)
         assert shown, row.theirs
         for file, name in shown:
-            assert name in tests_in(file), f"{row.theirs}: there is no {file}::{name}"
-    assert "test_nothing" not in tests_in("antiphon/test_parity.py")
-    assert tests_in("antiphon/nothing.py") == frozenset()
+            assert name in names_in(file), f"{row.theirs}: there is no {file}::{name}"
+    assert "test_nothing" not in names_in("antiphon/test_parity.py")
+    assert names_in("antiphon/nothing.py") == frozenset()
 
 
 @pytest.mark.full
 @pytest.mark.timeout(180)
 def test_pytest_collects_every_test_that_is_named() -> None:
     named = {f"tests/{file}::{name}" for row in ROWS for file, name in TEST.findall(row.shown)}
-    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-m", "full or not full", *sorted(named)]
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-m", "full or not full", *sorted(named)]
     collected = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=170, check=False)
     assert collected.returncode == 0, collected.stdout[-2000:] + collected.stderr[-2000:]
     found = {line.split("[")[0] for line in collected.stdout.splitlines() if line.startswith("tests/")}

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pytest
 from e2e_harness import (
     PATIENCE,
     WIRE,
@@ -26,7 +27,7 @@ from e2e_harness import (
     write,
 )
 
-from antiphon import AudioFrame, GenerationCreatedEvent, RealtimeSession, ServerVad
+from antiphon import AudioFrame, GenerationCreatedEvent, RealtimeError, RealtimeSession, ServerVad
 from antiphon.actors.playback import FADE_MS
 from antiphon.protocol import ConversationItemRetrieve
 from antiphon.testing import LocalServer, Script, transcribe
@@ -253,7 +254,7 @@ def xtest_what_was_not_heard_does_not_come_back_with_the_next_change(serve) -> N
         brain = "parrot"
         [[turn]]
         wait = "conversation.item.delete"
-        swallow = true  # the confirmation is late
+        swallow = true  # the confirmation never comes
         do = []
     """)
     server = serve(script, pace=100)
@@ -267,9 +268,11 @@ def xtest_what_was_not_heard_does_not_come_back_with_the_next_change(serve) -> N
         server.log.wait_received("conversation.item.delete", PATIENCE)
         context = line.session.chat_ctx
         note = context.add_message(role="system", content="The user has interrupted you.")
-        line.session.update_chat_ctx(context)
-        assert [event["item"]["id"] for event in kinds(server, "conversation.item.create")] == [note.id]
-        assert unheard not in [item.id for item in line.session.chat_ctx.items]
+        with pytest.raises(RealtimeError, match="timed out"):
+            line.session.update_chat_ctx(context, timeout=1)
+        created = [event["item"]["id"] for event in kinds(server, "conversation.item.create")]
+        assert unheard not in created
+        assert created == [note.id]
         assert line.close() == []
 
 

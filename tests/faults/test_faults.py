@@ -150,7 +150,7 @@ def test_a_reset_in_the_middle_of_audio_loses_no_sample(
     line: Line, proxy: FaultProxy, server: LocalServer, after: int
 ) -> None:
     audio = np.random.default_rng(after).integers(-9000, 9000, 48_000).astype(np.int16)
-    first = max(record.connection for record in server.log.all())
+    first = max((record.connection for record in server.log.all()), default=-1) + 1
     proxy.reset_after(after)
     for start in range(0, len(audio), 240):
         line.session.push_audio(audio[start : start + 240], sample_rate=24_000)

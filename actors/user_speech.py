@@ -1,0 +1,116 @@
+"""What the user says: when it begins and ends, and the words of it."""
+
+from __future__ import annotations
+
+import logging
+
+import antiphon.protocol as p
+from antiphon.actors.chat import ChatMessage, Entry
+from antiphon.actors.config import SessionOptions, SessionSpec
+from antiphon.actors.conversation import Conversation
+from antiphon.actors.core import handles
+from antiphon.actors.events import (
+    InputSpeechStartedEvent,
+    InputSpeechStoppedEvent,
+    InputTranscriptionCompleted,
+    MetricsMetadata,
+)
+from antiphon.actors.transcripts import Transcripts, confidence, transcription_metrics
+from antiphon.actors.undo import UndoDict
+
+logger = logging.getLogger("antiphon.chat_ctx")
+
+
+class UserSpeech(Conversation):
+    """The part of the ChatCtxActor that follows the user's turns and their transcripts."""
+
+    def __init__(self, spec: SessionSpec, options: SessionOptions) -> None:
+        super().__init__(spec, options)
+        self._transcripts = Transcripts()
+        self._turn_started: UndoDict[str, float] = UndoDict()
+
+    def forget_speech(self) -> None:
+        """The connection is gone: partial transcripts will not be finished."""
+        self._transcripts.clear()
+        self._turn_started.clear()
+
+    @handles(p.InputAudioBufferSpeechStarted)
+    def speech_started(self, event: p.InputAudioBufferSpeechStarted) -> None:
+        """The user begins to speak."""
+        self._turn_started[event.item_id] = self.now
+        self.emit(
+            "input_speech_started",
+            InputSpeechStartedEvent(item_id=event.item_id, audio_start_ms=event.audio_start_ms),
+        )
+
+    @handles(p.InputAudioBufferSpeechStopped)
+    def speech_stopped(self, event: p.InputAudioBufferSpeechStopped) -> None:
+        """The user stops speaking."""
+        self.emit(
+            "input_speech_stopped",
+            InputSpeechStoppedEvent(
+                item_id=event.item_id,
+                audio_end_ms=event.audio_end_ms,
+                user_transcription_enabled=self.options.input_audio_transcription is not None,
+            ),
+        )
+        if self.options.input_audio_transcription is None:
+            self._turn_started.pop(event.item_id, None)
+
+    @handles(p.ConversationItemInputAudioTranscriptionDelta)
+    def transcription_delta(self, event: p.ConversationItemInputAudioTranscriptionDelta) -> None:
+        """A piece of a transcript."""
+        delta = p.given(event.delta, "")
+        if delta:
+            text = self._transcripts.add(event.item_id, p.given(event.content_index, 0), delta)
+            self._emit_transcript(event.item_id, text, is_final=False)
+
+    @handles(p.ConversationItemInputAudioTranscriptionCompleted)
+    def transcription_completed(self, event: p.ConversationItemInputAudioTranscriptionCompleted) -> None:
+        """A whole transcript."""
+        self._transcripts.finish(event.item_id, event.content_index)
+        certainty = confidence(event.logprobs)
+        self.mirror.append_text(event.item_id, event.transcript, certainty)
+        self._end_transcription(event.item_id)
+        metadata = MetricsMetadata(model_name=self.spec.model_name, model_provider=self.spec.provider)
+        metrics = transcription_metrics(event, self.spec.label, metadata)
+        if metrics is not None:
+            self.emit("metrics_collected", metrics)
+        self._emit_transcript(event.item_id, event.transcript, is_final=True, certainty=certainty)
+        self._turn_started.pop(event.item_id, None)
+
+    @handles(p.ConversationItemInputAudioTranscriptionFailed)
+    def transcription_failed(self, event: p.ConversationItemInputAudioTranscriptionFailed) -> None:
+        """No more of this transcript will come: what there is has to do."""
+        logger.warning("the server could not transcribe item %s: %s", event.item_id, event.error.message)
+        partial = self._transcripts.finish(event.item_id, event.content_index)
+        self._end_transcription(event.item_id)
+        if partial:
+            self.mirror.append_text(event.item_id, partial)
+            self._emit_transcript(event.item_id, partial, is_final=True)
+        self._turn_started.pop(event.item_id, None)
+
+    def _emit_transcript(
+        self, item_id: str, text: str, *, is_final: bool, certainty: float | None = None
+    ) -> None:
+        self.emit(
+            "input_audio_transcription_completed",
+            InputTranscriptionCompleted(
+                item_id=item_id,
+                transcript=text,
+                is_final=is_final,
+                confidence=certainty,
+                turn_started_at=self._turn_started.get(item_id),
+            ),
+        )
+
+    def _end_transcription(self, item_id: str) -> None:
+        entry = self.mirror.edit(item_id)
+        if entry is not None:
+            entry.transcribing_until = None
+
+    def awaits_transcript(self, entry: Entry) -> bool:
+        """Whether the words of an item that was just added will follow."""
+        chat = entry.chat
+        unheard = isinstance(chat, ChatMessage) and chat.role == "user" and chat.is_empty
+        return unheard and entry.has_audio and self.options.input_audio_transcription is not None

@@ -88,6 +88,11 @@ class AudioInCore(Core):
         """The server has it for good."""
         self._retained.committed()
 
+    @handles(m.ConnectionLost)
+    def connection_lost(self, _: m.ConnectionLost) -> None:
+        """A replay that was under way has to begin anew."""
+        self._retained.connection_lost()
+
     @handles(m.ReplayWanted)
     def replay_wanted(self, _: m.ReplayWanted) -> None:
         """Hand over what the new connection has to hear."""

@@ -168,7 +168,10 @@ class ChatCtxCore(UserSpeech, ChatEdits):
     @handles(m.ReadChatCtx)
     def read_chat_ctx(self, message: m.ReadChatCtx) -> None:
         """A copy of the conversation."""
-        self.do(Settle(message.future, self.mirror.chat_ctx()))
+        context = self.mirror.chat_ctx()
+        if self.unheard:
+            context.items = [item for item in context.items if item.id not in self.unheard]
+        self.do(Settle(message.future, context))
 
     # -- drops and the way back -----------------------------------------------------------------------
 

@@ -38,6 +38,9 @@ Dialect = Literal["ga", "azure-legacy"]
 # Used where the turn detection in force names no padding of its own.
 DEFAULT_PREFIX_PADDING_MS = 300
 
+# Options that the legacy Azure dialect has no field for.
+NOT_IN_LEGACY = frozenset({"truncation", "reasoning"})
+
 _WIRE_FORMATS = {
     "pcm16": AudioFormat(type="audio/pcm", rate=24_000),
     "g711_ulaw": AudioFormat(type="audio/pcmu"),
@@ -178,21 +181,31 @@ class SessionSpec(msgspec.Struct, frozen=True, kw_only=True):
     ssl_context: Any = None
     supervision: SupervisorConfig = SupervisorConfig()
 
+    def __repr__(self) -> str:
+        # The address and the proxy may hold secrets.
+        return f"<SessionSpec {self.label} at {self.provider}>"
+
 
 def wire_format(name: str) -> AudioFormat:
     """The wire's description of "pcm16", "g711_ulaw" or "g711_alaw"."""
     return _WIRE_FORMATS[name]
 
 
-def first_update(options: SessionOptions, instructions: str | None) -> RealtimeSessionConfig:
-    """The whole configuration, as the first frame of a connection carries it."""
+def first_update(
+    options: SessionOptions, instructions: str | None, dialect: Dialect = "ga"
+) -> RealtimeSessionConfig:
+    """The whole configuration, as the first frame of a connection carries it.
+
+    The legacy dialect has no null for what was never switched on: there it is left out.
+    """
+    off: Any = NOT_GIVEN if dialect == "azure-legacy" else None
     return RealtimeSessionConfig(
         model=options.model,
         output_modalities=["audio"] if options.audio_output else ["text"],
         audio=AudioConfig(
             input=AudioInputConfig(
                 format=wire_format(options.input_audio_format),
-                noise_reduction=options.input_audio_noise_reduction,
+                noise_reduction=options.input_audio_noise_reduction or off,
                 transcription=options.input_audio_transcription,
                 turn_detection=options.turn_detection,
             ),
@@ -204,7 +217,7 @@ def first_update(options: SessionOptions, instructions: str | None) -> RealtimeS
         ),
         max_output_tokens=options.max_response_output_tokens,
         tool_choice="auto" if options.tool_choice is None else options.tool_choice,
-        tracing=options.tracing,
+        tracing=options.tracing or off,
         instructions=NOT_GIVEN if instructions is None else instructions,
         truncation=_unless_none(options.truncation),
         reasoning=_unless_none(options.reasoning),
@@ -214,11 +227,15 @@ def first_update(options: SessionOptions, instructions: str | None) -> RealtimeS
     )
 
 
-def changed_update(old: SessionOptions, new: SessionOptions) -> RealtimeSessionConfig | None:
-    """Only what differs between two sets of options; None when nothing does."""
+def changed_update(
+    old: SessionOptions, new: SessionOptions, dialect: Dialect = "ga"
+) -> RealtimeSessionConfig | None:
+    """Only what differs between two sets of options, and has a field in the dialect; None when nothing does."""
 
     def changed(name: str) -> Any:
         value = getattr(new, name)
+        if dialect == "azure-legacy" and name in NOT_IN_LEGACY:
+            return NOT_GIVEN
         return value if getattr(old, name) != value else NOT_GIVEN
 
     audio_input = AudioInputConfig(
@@ -231,12 +248,12 @@ def changed_update(old: SessionOptions, new: SessionOptions) -> RealtimeSessionC
         input=_unless_empty(audio_input, AudioInputConfig()),
         output=_unless_empty(audio_output, AudioOutputConfig()),
     )
-    tool_choice = changed("tool_choice")
+    # None means "as the API does by default", which is "auto"; the API has no null here.
+    before, tool_choice = old.tool_choice or "auto", new.tool_choice or "auto"
     max_tokens = changed("max_response_output_tokens")
     update = RealtimeSessionConfig(
         audio=_unless_empty(audio, AudioConfig()),
-        # None means "as the API does by default"; the API has no null here.
-        tool_choice="auto" if tool_choice is None else tool_choice,
+        tool_choice=NOT_GIVEN if tool_choice == before else tool_choice,
         max_output_tokens=max_tokens,
         tracing=changed("tracing"),
         truncation=changed("truncation"),

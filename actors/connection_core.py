@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import random
 import time
@@ -47,6 +48,8 @@ TRANSITIONS: dict[tuple[State, str], State] = {
 
 # Dropped audio is reported once for each second of it, and when the connection is back.
 AUDIO_REPORT_MS = 1000.0
+
+EXPIRED = "session_expired"
 
 OTHERS = (m.CHAT_CTX, m.GENERATION, m.AUDIO_IN)
 
@@ -135,6 +138,8 @@ class ConnectionCore(Core):
         self._end_reason = "session closed"
         self._closing = False
         self._said_goodbye = False
+        self._opening: Any = None
+        self._pong_awaited = False
         self._dropped_ms = 0.0
         self._unreported_drop_ms = 0.0
 
@@ -143,7 +148,8 @@ class ConnectionCore(Core):
     @handles(m.Start)
     def start(self, _: m.Start) -> None:
         """Begin the first attempt; the configuration as it is now goes first."""
-        self.queue.push(self._session_update())
+        self._opening = self._session_update()
+        self.queue.push(self._opening)
         self._dial()
 
     def _dial(self) -> None:
@@ -160,11 +166,13 @@ class ConnectionCore(Core):
         self._opened_at = self._heard_at = self.now
         self._server_spoke = self._key_refetched = False
         self._planned = None
+        self._pong_awaited = False
         self.emit("metrics_collected", self._connection_metrics(message.seconds))
         if not self._ever_open:
-            self._open()
+            self.do(Flush())
             return
-        replay: list[Any] = [self._session_update()]
+        self._opening = self._session_update()
+        replay: list[Any] = [self._opening]
         if self.tools:
             replay.append(self._tools_update())
         self.queue.begin_replay(replay)
@@ -178,13 +186,12 @@ class ConnectionCore(Core):
 
     @handles(m.ReplayAudio)
     def replay_audio(self, message: m.ReplayAudio) -> None:
-        """What was said but not committed comes last; then the connection is open."""
+        """What was said but not committed comes last; then all of it goes out."""
         self.queue.begin_replay(message.entries)
-        if self._connected:
-            self._open()
+        self.do(Flush())
 
     def _open(self) -> None:
-        self.do(Flush())
+        """The configuration is written: the connection is open."""
         first, self._ever_open = not self._ever_open, True
         self._become("opened")
         for other in OTHERS:
@@ -194,6 +201,8 @@ class ConnectionCore(Core):
             self.do(Arm("recycle", self.spec.max_session_duration))
         if self._unreported_drop_ms:
             self._report_dropped_audio()
+        # What was asked for while the configuration was on its way.
+        self.do(Flush())
 
     @handles(m.ReplaySettled)
     def replay_settled(self, message: m.ReplaySettled) -> None:
@@ -208,7 +217,6 @@ class ConnectionCore(Core):
                 audio_dropped_ms=self._dropped_ms,
             ),
         )
-        self._dropped_ms = 0.0
 
     # -- losing the connection ---------------------------------------------------------------------
 
@@ -251,16 +259,27 @@ class ConnectionCore(Core):
     def _dropped(self, reason: str, fatal: bool = False) -> None:
         """An open connection is gone."""
         planned = self._planned
-        held = self.now - self._opened_at >= self.spec.timeouts.uptime
-        if held and self._server_spoke:
-            self._retries = 0
         self._disconnect(planned or reason)
         if planned and not fatal:
-            self._dial()
+            self._dial_anew(planned)
             return
         self._failed(APIConnectionError(f"{self.spec.label}: {reason}", retryable=not fatal), fatal)
 
+    def _dial_anew(self, planned: str) -> None:
+        """Replace a connection at once; one that the server expires as soon as it is there counts as failed."""
+        if planned != EXPIRED or self._retries == 0:
+            self._retries += planned == EXPIRED
+            self._dial()
+        elif self._retries >= self.spec.conn_options.max_retry:
+            self._collapse(APIConnectionError(f"{self.spec.label}: every new session has expired at once"))
+        else:
+            self._retries += 1
+            self.do(Arm("retry", self.spec.conn_options.retry_interval * self._jitter()))
+
     def _disconnect(self, reason: str, goodbye: int | None = None) -> None:
+        if self._server_spoke and self.now - self._opened_at >= self.spec.timeouts.uptime:
+            self._retries = 0
+        self._dropped_ms = 0.0
         self.do(ReleaseSocket(goodbye))
         self._connected = False
         self.queue.connection_lost()
@@ -312,8 +331,9 @@ class ConnectionCore(Core):
     def recycle_ready(self, _: m.RecycleReady) -> None:
         """Nothing is under way: replace the connection now."""
         if self._connected and self._planned is not None and not self._closing:
-            self._disconnect(self._planned, goodbye=1000)
-            self._dial()
+            planned = self._planned
+            self._disconnect(planned, goodbye=1000)
+            self._dial_anew(planned)
 
     # -- closing -------------------------------------------------------------------------------------
 
@@ -370,13 +390,20 @@ class ConnectionCore(Core):
         )
 
     def _ping(self) -> None:
-        self._pinged_at = self.now
         self.do(SendPing())
-        self.do(Arm("pong", self.spec.timeouts.ping_timeout))
+        if not self._pong_awaited:
+            self._pong_awaited = True
+            self._pinged_at = self.now
+            self.do(Arm("pong", self.spec.timeouts.ping_timeout))
         self.do(Arm("ping", self.spec.timeouts.ping_interval))
 
     def _pong_due(self) -> None:
-        if self._heard_at < self._pinged_at:
+        self._pong_awaited = False
+        if self._heard_at >= self._pinged_at:
+            return
+        if self._closing:
+            self._finish()
+        else:
             self._dropped(f"no answer to a ping within {self.spec.timeouts.ping_timeout:g} s")
 
     # -- what arrives ---------------------------------------------------------------------------------
@@ -394,11 +421,19 @@ class ConnectionCore(Core):
             return
         self._server_spoke = True
         if self._wants("openai_server_event_received"):
-            raw = msgspec.json.decode(message.payload)
-            raw["type"] = p.ga_type(raw["type"])
-            self.emit("openai_server_event_received", raw)
+            self._emit_raw(message.payload)
         for actor in ROUTES[type(event)]:
             self.tell(actor, event)
+
+    def _emit_raw(self, payload: bytes) -> None:
+        try:
+            raw = json.loads(payload)
+        except (ValueError, RecursionError):
+            # The engine doesn't look into fields that it doesn't know; a listener's dict would hold them.
+            self._skip("raw", "a frame whose unknown fields can't be shown to raw listeners")
+            return
+        raw["type"] = p.ga_type(raw["type"])
+        self.emit("openai_server_event_received", raw)
 
     @handles(m.FrameSkipped)
     def frame_skipped(self, message: m.FrameSkipped) -> None:
@@ -449,7 +484,7 @@ class ConnectionCore(Core):
             self._collapse(server_error(self.spec.label, error, retryable=False))
             return
         if "session_expired" in codes:
-            self.restart(m.Restart("session_expired"))
+            self.restart(m.Restart(EXPIRED))
             return
         if "input_audio_buffer_commit_empty" in codes and self.options.turn_detection is not None:
             # Server VAD had committed it already.
@@ -512,6 +547,10 @@ class ConnectionCore(Core):
             self.do(SayGoodbye(1000))
 
     def _written(self, entry: Any) -> None:
+        if entry is self._opening:
+            self._opening = None
+            self._open()
+            return
         if type(entry) is m.AudioChunk:
             self.tell(m.AUDIO_IN, m.AudioWritten(entry))
         elif isinstance(entry, ITEM_EVENTS):
@@ -530,7 +569,7 @@ class ConnectionCore(Core):
         """Send only what differs from what the server has been told."""
         old = self.options
         self.options = msgspec.structs.replace(old, **message.changes)
-        update = config.changed_update(old, self.options)
+        update = config.changed_update(old, self.options, self.spec.dialect)
         if update is not None:
             self._queue(p.SessionUpdate(event_id=ids.new_id(ids.OPTIONS_UPDATE), session=update))
         if old != self.options:
@@ -559,7 +598,7 @@ class ConnectionCore(Core):
     def _session_update(self) -> p.SessionUpdate:
         return p.SessionUpdate(
             event_id=ids.new_id(ids.SESSION_UPDATE),
-            session=config.first_update(self.options, self.instructions),
+            session=config.first_update(self.options, self.instructions, self.spec.dialect),
         )
 
     def _tools_update(self) -> p.SessionUpdate:

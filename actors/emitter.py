@@ -80,6 +80,22 @@ class EventStream:
             raise StopIteration from None
 
 
+class _Subscription:
+    """A callback and what it is subscribed for; `active` until it leaves."""
+
+    __slots__ = ("active", "callback", "once")
+
+    def __init__(self, callback: Callable[..., Any], once: bool) -> None:
+        self.callback = callback
+        self.once = once
+        self.active = True
+
+    def call(self, payload: Any) -> None:
+        """Call it, unless it has left since the event."""
+        if self.active or self.once:
+            self.callback(payload)
+
+
 class Emitter:
     """A session's subscriptions and its queue of calls to make.
 
@@ -95,11 +111,12 @@ class Emitter:
         self._runtime = runtime
         self._names = names
         # Replaced, never changed, so that emit needs no lock to read it.
-        self._callbacks: dict[str, tuple[tuple[Callable[..., Any], bool], ...]] = {}
+        self._callbacks: dict[str, tuple[_Subscription, ...]] = {}
         self._streams: dict[str, tuple[EventStream, ...]] = {}
         self._lock = threading.Lock()
         self._calls: queue.SimpleQueue[Callable[[], Any]] = queue.SimpleQueue()
         self._running = False
+        self._closed = False
         self._runner: int | None = None
         self._idle = threading.Condition(self._lock)
 
@@ -111,16 +128,21 @@ class Emitter:
         with self._lock:
             self._callbacks = {
                 **self._callbacks,
-                name: (*self._callbacks.get(name, ()), (callback, once)),
+                name: (*self._callbacks.get(name, ()), _Subscription(callback, once)),
             }
         return callback
 
     def off(self, name: str, callback: Callable[..., Any]) -> None:
-        """Stop calling `callback`; nothing if it wasn't subscribed."""
+        """Stop calling `callback`, also for what is queued; nothing if it wasn't subscribed."""
         self._check(name)
         with self._lock:
-            kept = tuple(entry for entry in self._callbacks.get(name, ()) if entry[0] != callback)
-            self._callbacks = {**self._callbacks, name: kept}
+            for entry in self._callbacks.get(name, ()):
+                if entry.callback == callback:
+                    entry.active = False
+            self._callbacks = {
+                **self._callbacks,
+                name: tuple(entry for entry in self._callbacks.get(name, ()) if entry.active),
+            }
 
     def stream(self, names: tuple[str, ...], maxsize: int) -> EventStream:
         """A blocking iterator over the events of these names; of all names when none is given."""
@@ -128,6 +150,9 @@ class Emitter:
             self._check(name)
         stream = EventStream(maxsize)
         with self._lock:
+            if self._closed:
+                stream.close()
+                return stream
             self._streams = dict(self._streams)
             for name in names or self._names:
                 self._streams[name] = (*self._streams.get(name, ()), stream)
@@ -148,10 +173,19 @@ class Emitter:
         """Queue the calls for an event; returns at once."""
         for stream in self._streams.get(name, ()):
             stream.put(name, payload)
-        for callback, once in self._callbacks.get(name, ()):
-            if once:
-                self.off(name, callback)
-            self.run(lambda callback=callback: callback(payload))  # type: ignore[misc]
+        for entry in self._callbacks.get(name, ()):
+            if not entry.once or self._take_out(name, entry):
+                self.run(lambda entry=entry: entry.call(payload))  # type: ignore[misc]
+
+    def _take_out(self, name: str, entry: _Subscription) -> bool:
+        """End a subscription that is for one event; False when it ended before."""
+        with self._lock:
+            if not entry.active:
+                return False
+            entry.active = False
+            kept = tuple(other for other in self._callbacks.get(name, ()) if other is not entry)
+            self._callbacks = {**self._callbacks, name: kept}
+            return True
 
     def run(self, call: Callable[[], Any]) -> None:
         """Queue a call behind the events that were emitted before."""
@@ -165,6 +199,7 @@ class Emitter:
     def close(self) -> None:
         """End the event streams; calls that are queued still run."""
         with self._lock:
+            self._closed = True
             streams = {stream for group in self._streams.values() for stream in group}
             self._streams = {}
         for stream in streams:

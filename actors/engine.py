@@ -128,16 +128,18 @@ class Engine:
         if dispatcher not in ("pool", "thread"):
             raise ValueError(f"dispatcher must be pool or thread, not {dispatcher!r}")
         self._config = EngineConfig(dispatcher=dispatcher, **counts)
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
         self._threads: _Threads | None = None
-        self._sessions = 0
+        # The threads that were stopped last; they may still be ending.
+        self._last: _Threads | None = None
+        self._sessions: dict[object, Callable[[float], None]] = {}
         self._closed = False
         self._connections = itertools.count()
         self._user_pool = BlockingPool("antiphon-user", POOL_LIMIT)
         self._tool_pool = BlockingPool("antiphon-tool", tool_workers)
         self._dial_pool = BlockingPool("antiphon-dial", POOL_LIMIT)
         # Here, not at the top: websocket-client takes 30 ms to import and is only needed from now on.
-        from antiphon.actors.transport import WebSocketConnector
+        from antiphon.actors.dialling import WebSocketConnector
 
         self.connector: Connector = WebSocketConnector(self)
 
@@ -152,23 +154,31 @@ class Engine:
     @property
     def sessions(self) -> int:
         """How many sessions are alive."""
-        return self._sessions
+        return len(self._sessions)
 
     def close(self, timeout: float = 5.0) -> bool:
-        """Refuse new sessions and stop the threads; sessions that still live stop where they are.
+        """Refuse new sessions, end those that live, and stop the threads.
 
         Args:
-            timeout: Seconds to wait for the threads to end.
+            timeout: Seconds for all of it.
 
         Returns:
-            Whether all threads have ended.
+            Whether everything has ended.
         """
-        with self._lock:
+        deadline = time.monotonic() + timeout
+        with self._changed:
             self._closed = True
-            threads, self._threads = self._threads, None
+            ends = list(self._sessions.values())
+        for end in ends:
+            # Half the time for a peer that doesn't answer, the rest for the threads.
+            end(timeout / 2)
+        with self._changed:
+            self._changed.wait_for(lambda: not self._sessions, timeout * 0.75)
+            threads, self._threads = self._threads or self._last, None
         if threads is not None:
             threads.stop()
-        return self.join(timeout) and (threads is None or threads.join(timeout))
+        ended = threads is None or threads.join(max(0.0, deadline - time.monotonic()))
+        return self.join(max(0.0, deadline - time.monotonic())) and ended
 
     def join(self, timeout: float) -> bool:
         """Wait up to `timeout` seconds for the threads of an idle engine to end."""
@@ -178,26 +188,32 @@ class Engine:
 
     # -- one session's life, as the supervisor reports it ----------------------------------------------
 
-    def acquire(self) -> None:
+    def acquire(self, session: object, end: Callable[[float], None]) -> None:
         """Count a session in; starts the threads for the first one.
+
+        Args:
+            session: Which one.
+            end: Begins to end it; called by `close`.
 
         Raises:
             RealtimeError: The engine was closed.
         """
-        with self._lock:
+        with self._changed:
             if self._closed:
                 raise RealtimeError("this engine is closed; make a new one, or use Engine.default()")
-            self._sessions += 1
+            self._sessions[session] = end
             if self._threads is None:
                 self._threads = _Threads(self._config)
 
-    def release(self) -> None:
+    def release(self, session: object) -> None:
         """Count a session out; stops the threads after the last one."""
-        with self._lock:
-            self._sessions -= 1
-            if self._sessions > 0 or self._threads is None:
+        with self._changed:
+            self._sessions.pop(session, None)
+            self._changed.notify_all()
+            if self._sessions or self._threads is None:
                 return
-            threads, self._threads = self._threads, None
+            self._last, self._threads = self._threads, None
+            threads = self._last
         threads.stop()
 
     # -- Runtime ------------------------------------------------------------------------------------

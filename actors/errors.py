@@ -37,3 +37,7 @@ class APIError(Exception):
 
 class APIConnectionError(APIError):
     """The connection to the server could not be made, or was lost."""
+
+
+class HeaderError(ValueError):
+    """A header or key can't be sent; the message names it, not its value, and may be shown."""

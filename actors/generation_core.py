@@ -509,7 +509,7 @@ class GenerationCore(ToolCalls):
     def _complete(self, generation: Generation, response: p.Response) -> None:
         self._take_what_was_not_announced(generation, response)
         self._finish_messages(generation, {item.id: item for item in response.output if item.id})
-        for call in generation.delivered_items:
+        for call in () if generation.out_of_band else generation.delivered_items:
             self.tell(m.CHAT_CTX, m.MessageFinished(call.id, "", call))
         details = p.given(response.status_details, None)
         result = GenerationResult(
@@ -550,6 +550,9 @@ class GenerationCore(ToolCalls):
         """End all streams, and put what was said into the mirror."""
         for message in generation.messages.values():
             self._end_message(message)
+            if generation.out_of_band:
+                # What is said beside the conversation is not in it.
+                continue
             item = (items or {}).get(message.id)
             text = "".join(message.words) or (text_of(item) if item is not None else "")
             self.tell(m.CHAT_CTX, m.MessageFinished(message.id, text, item))
@@ -594,8 +597,8 @@ class GenerationCore(ToolCalls):
     def error_event(self, event: p.ErrorEvent) -> None:
         """An error that is not the mirror's: a refused request's, or nobody's."""
         error = event.error
-        code = error_code(error)
-        if error.message.startswith("Cancellation failed") or code == "response_cancel_not_active":
+        code, codes = error_code(error), {error.code, error.type}
+        if error.message.startswith("Cancellation failed") or "response_cancel_not_active" in codes:
             # What was to be cancelled had ended.
             self._settled()
             self._advance()
@@ -606,13 +609,13 @@ class GenerationCore(ToolCalls):
             self._advance()
             return
         request = self._arbiter.take_pending(error.event_id)
-        if request is None and code == COLLISION and not isinstance(error.event_id, str):
+        if request is None and COLLISION in codes and not isinstance(error.event_id, str):
             # It names no request, but there is only one that can have collided.
             candidate = self._arbiter.in_conversation()
             request = self._arbiter.take_pending(candidate.event_id) if candidate is not None else None
         if request is not None:
             self._disarm(request)
-            if code == COLLISION and not request.retried:
+            if COLLISION in codes and not request.retried:
                 # Server VAD was faster: wait for its response, then try once more.
                 request.retried = True
                 self._arbiter.add(request, first=True)

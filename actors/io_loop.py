@@ -30,6 +30,9 @@ class Pollable(Protocol):
     def on_writable(self) -> None:
         """Write what is waiting, without blocking."""
 
+    def on_loop_end(self) -> None:
+        """The loop has ended: nobody watches the socket any more, so let go of it."""
+
 
 class Timer:
     """A callback that is due at a time; `cancel` makes it do nothing."""
@@ -71,6 +74,7 @@ class IoLoop:
         self._calls: deque[Callable[[], None]] = deque()
         self._awake = False
         self._stopping = False
+        self._ended = False
         self.thread = threading.Thread(target=self.run, name=name, daemon=True)
 
     def start(self) -> None:
@@ -78,7 +82,7 @@ class IoLoop:
         self.thread.start()
 
     def stop(self) -> None:
-        """Have the thread end; watched sockets are forgotten, not closed."""
+        """Have the thread end; what it still watches is told so."""
         self._stopping = True
         self._wake()
 
@@ -122,10 +126,18 @@ class IoLoop:
                 self._run_calls()
                 self._fire_timers()
         finally:
-            self._run_calls()
-            self._selector.close()
-            self._receiver.close()
-            self._sender.close()
+            self._end()
+
+    def _end(self) -> None:
+        with self._lock:
+            self._ended = True
+        self._run_calls()
+        watched = [key.data for key in self._selector.get_map().values() if key.data is not None]
+        self._selector.close()
+        self._receiver.close()
+        self._sender.close()
+        for pollable in watched:
+            pollable.on_loop_end()
 
     def _serve(self, pollable: Pollable, mask: int) -> None:
         try:
@@ -139,7 +151,7 @@ class IoLoop:
             self._set_interest(pollable, pollable.fileno(), read=False, write=False)
 
     def _set_interest(self, pollable: Pollable, descriptor: int, read: bool, write: bool) -> None:
-        if descriptor < 0:
+        if descriptor < 0 or self._ended:
             return
         mask = (selectors.EVENT_READ if read else 0) | (selectors.EVENT_WRITE if write else 0)
         known = self._selector.get_map().get(descriptor)
@@ -176,8 +188,14 @@ class IoLoop:
                 logger.exception("a timer failed")
 
     def _call(self, function: Callable[[], None]) -> None:
-        self._calls.append(function)
-        self._wake()
+        with self._lock:
+            ended = self._ended
+            if not ended:
+                self._calls.append(function)
+        if ended:
+            function()
+        else:
+            self._wake()
 
     def _run_calls(self) -> None:
         while self._calls:
@@ -200,9 +218,11 @@ class IoLoop:
             pass
 
     def _drain_wakeups(self) -> None:
-        with self._lock:
-            self._awake = False
         try:
             self._receiver.recv(4096)
         except BlockingIOError:
             pass
+        # Only now: a wake-up that comes between the two costs one idle turn; the other way round its byte would
+        # be read away while the flag says that one is on its way, and nobody would wake the loop again.
+        with self._lock:
+            self._awake = False

@@ -14,7 +14,6 @@ from antiphon.protocol import (
     ClientEvent,
     ConversationItemCreate,
     ConversationItemDelete,
-    InputAudioBufferCommit,
     encode_client_event,
 )
 
@@ -22,9 +21,6 @@ from antiphon.protocol import (
 ITEM_EVENTS = (ConversationItemCreate, ConversationItemDelete)
 
 Entry = AudioChunk | ClientEvent | dict[str, Any]
-
-# What of a replay that failed is nowhere else: the rest is made anew for the next connection.
-_ONLY_HERE = (AudioChunk, InputAudioBufferCommit)
 
 # The JSON around the audio never changes, and base64 needs no escaping: no encoder has to look at it.
 _APPEND_HEAD = b'{"type":"input_audio_buffer.append","audio":"'
@@ -102,17 +98,17 @@ class OutgoingQueue:
         return None if held is None else held[0]
 
     def connection_lost(self) -> None:
-        """Keep for the next connection what was written only in part, and of the replay the audio that was not."""
-        held, self._partial = self._partial, None
-        if held is not None:
-            entry, replayed = held
-            (self._replay if replayed else self._waiting).appendleft(entry)
-            if not replayed and isinstance(entry, AudioChunk):
-                self._audio_ms += entry.ms
-        kept = [entry for entry in self._replay if isinstance(entry, _ONLY_HERE)]
+        """Forget the replay, and keep for the next connection what was written only in part.
+
+        Who ordered the replay knows what of it was not written, and orders another.
+        """
         self._replay.clear()
-        self._waiting.extendleft(reversed(kept))
-        self._audio_ms += sum(entry.ms for entry in kept if isinstance(entry, AudioChunk))
+        held, self._partial = self._partial, None
+        if held is not None and not held[1]:
+            entry = held[0]
+            self._waiting.appendleft(entry)
+            if isinstance(entry, AudioChunk):
+                self._audio_ms += entry.ms
 
     def clear(self) -> None:
         """Forget everything."""

@@ -31,6 +31,8 @@ class RetainedAudio:
         self._clock_ms = 0.0
         self._speech_start_ms: float | None = None
         self._idle_ms: float | None = None
+        # Handed over for a replay and not written yet: a drop in the middle of it must not cost them.
+        self._replaying: deque[Any] = deque()
 
     @property
     def held_ms(self) -> float:
@@ -46,6 +48,8 @@ class RetainedAudio:
 
     def written(self, chunk: AudioChunk) -> None:
         """A chunk was sent."""
+        if self._replaying and self._replaying[0] is chunk:
+            self._replaying.popleft()
         self._clock_ms += chunk.ms
         self._held_ms += chunk.ms
         self._entries.append((chunk, self._clock_ms))
@@ -53,6 +57,8 @@ class RetainedAudio:
 
     def commit_written(self) -> None:
         """A commit was sent."""
+        if self._replaying and not isinstance(self._replaying[0], AudioChunk):
+            self._replaying.popleft()
         self._entries.append((None, self._clock_ms))
 
     def clear_written(self) -> None:
@@ -73,6 +79,17 @@ class RetainedAudio:
         self._speech_start_ms = None
         self._trim()
 
+    def connection_lost(self) -> None:
+        """What a replay did not get to is to be said at the next one, after what it did."""
+        for entry in self._replaying:
+            if isinstance(entry, AudioChunk):
+                self._clock_ms += entry.ms
+                self._held_ms += entry.ms
+                self._entries.append((entry, self._clock_ms))
+            else:
+                self._entries.append((None, self._clock_ms))
+        self._replaying.clear()
+
     def take_for_replay(self) -> list[Any]:
         """What a new connection has to hear, in order; its clock starts afresh.
 
@@ -91,6 +108,7 @@ class RetainedAudio:
         if self._speech_start_ms is not None:
             # The new server hears the speech from its first sample on, before it says so.
             self._speech_start_ms = 0.0
+        self._replaying = deque(entries)
         return entries
 
     def _is_wanted(self, end_ms: float) -> bool:

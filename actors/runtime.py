@@ -38,10 +38,16 @@ class Runtime(Protocol):
     def call_later(self, delay: float, callback: Callable[[], None]) -> Cancellable:
         """Call `callback` in `delay` seconds, on a thread that must not be kept waiting."""
 
-    def acquire(self) -> None:
-        """Count a session in; the services work from now on."""
+    def acquire(self, session: object, end: Callable[[float], None]) -> None:
+        """Count a session in; the services work from now on.
 
-    def release(self) -> None:
+        Args:
+            session: Which one.
+            end: Begins to end it, given the seconds that a polite end may take; called when the services are to
+                stop before it has.
+        """
+
+    def release(self, session: object) -> None:
         """Count a session out; after the last one the services may end."""
 
     def run_user_code(self, work: Callable[[], None]) -> None:

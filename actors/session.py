@@ -20,7 +20,7 @@ from antiphon.actors.connection_core import ConnectionCore, State
 from antiphon.actors.core import settle
 from antiphon.actors.emitter import Emitter
 from antiphon.actors.errors import RealtimeError
-from antiphon.actors.events import EVENT_NAMES
+from antiphon.actors.events import EVENT_NAMES, StateChanged
 from antiphon.actors.failures import model_error
 from antiphon.actors.generation_core import GenerationCore
 from antiphon.actors.generations import GenerationActor
@@ -93,8 +93,8 @@ class ActorSession:
         with self._changed:
             if self._started or self._ended:
                 return
+            self._runtime.acquire(self, self.close_soon)
             self._started = True
-        self._runtime.acquire()
         Supervisor.start(
             self.strand,
             self._children,
@@ -121,7 +121,6 @@ class ActorSession:
             never_started = not self._started
             self._started = True
         if never_started:
-            self._state_changed("closed", "session closed")
             self._over(release=False)
             return True
         forbid_blocking("close")
@@ -233,6 +232,13 @@ class ActorSession:
             self._end_reason = reason
             self._changed.notify_all()
 
+    def _end(self, reason: str) -> None:
+        """The session ends without the connection having said so."""
+        old = self._state
+        if old != "closed":
+            self._state_changed("closed", reason)
+            self.emitter.emit("state_changed", StateChanged(old=old, new="closed"))
+
     def _lost(self, message: Any) -> None:
         """An actor failed at a message: whoever waits for its outcome is told."""
         _refuse(message, "the call was lost: the actor that handled it failed; the session goes on")
@@ -244,13 +250,12 @@ class ActorSession:
         self.emitter.emit("error", model_error(self.spec.label, wrapped, recoverable=False))
         for actor in (m.GENERATION, m.CHAT_CTX, m.AUDIO_IN):
             self.strand.tell(actor, m.SessionClosing(reason))
-        self._state_changed("closed", reason)
+        self._end(reason)
         self.strand.tell(m.SUPERVISOR, m.SessionEnded())
 
     def _over(self, release: bool = True) -> None:
         """The actors are stopped: refuse what comes, end the event streams, let the engine go."""
-        if self._state != "closed":
-            self._state_changed("closed", "session closed")
+        self._end("session closed")
         self.strand.close()
         self.emitter.close()
         with self._changed:
@@ -259,10 +264,12 @@ class ActorSession:
         if not self._final.done():
             self._final.set_result(ChatContext.empty())
         if release:
-            self._runtime.release()
+            self._runtime.release(self)
 
     def _dead_letter(self, message: Any) -> None:
         """A message that nobody will handle: after the end, or over a mailbox's limit."""
+        if isinstance(message, m.SocketConnected):
+            message.transport.abort()
         _refuse(message, self._end_reason or "the session has too much to do; the call was refused")
 
 

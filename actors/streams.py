@@ -127,6 +127,17 @@ class SessionFuture(Future[T]):
             forbid_blocking("Future.result")
         return super().result(timeout)
 
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Wait for the error, None when there is a result.
+
+        Raises:
+            RealtimeError: This is an engine thread.
+            TimeoutError: It took longer than `timeout` seconds.
+        """
+        if not self.done():
+            forbid_blocking("Future.exception")
+        return super().exception(timeout)
+
     def add_done_callback(self, fn: Callable[[Future[T]], object]) -> None:
         """Call `fn(future)` when the future is settled, in order with the session's events.
 

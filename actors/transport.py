@@ -1,20 +1,17 @@
-"""A connection's socket under the io thread: dialled by websocket-client, then non-blocking."""
+"""A connection: what it is dialled with, who hears from it, and its socket under the io thread."""
 
 from __future__ import annotations
 
-import logging
 import socket
 import ssl
 import threading
-import time
 import urllib.parse
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
-import websocket
 
-from antiphon.actors.errors import APIConnectionError, RealtimeError
+from antiphon.actors.errors import APIConnectionError
 from antiphon.actors.websocket import (
     BINARY,
     CLOSE,
@@ -33,8 +30,6 @@ from antiphon.actors.websocket import (
 
 if TYPE_CHECKING:
     from antiphon.actors.engine import Engine
-
-logger = logging.getLogger("antiphon.transport")
 
 READ_SIZE = 65536
 # Reads from one ready socket before the io thread turns to the others.
@@ -59,6 +54,15 @@ class DialSpec(msgspec.Struct, frozen=True, kw_only=True):
     max_message_size: int
     proxy: str | None = None
     ssl_context: ssl.SSLContext | None = None
+
+    @property
+    def place(self) -> str:
+        """host[:port], for messages."""
+        return urllib.parse.urlsplit(self.url).netloc.rpartition("@")[2]
+
+    def __repr__(self) -> str:
+        # The address and the proxy may hold secrets.
+        return f"<DialSpec {self.place}>"
 
 
 class SocketListener(Protocol):
@@ -132,168 +136,6 @@ class HandshakeError(APIConnectionError):
     def __init__(self, message: str, status: int | None = None) -> None:
         super().__init__(message, retryable=status not in (401, 403))
         self.status = status
-
-
-class WebSocketConnector:
-    """Dials with websocket-client on a thread that may block.
-
-    Args:
-        engine: Whose pool and io thread serve the connections.
-    """
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._default_context: ssl.SSLContext | None = None
-
-    def dial(self, spec: DialSpec, listener: SocketListener) -> Dial:
-        """Begin a handshake on the dialling pool."""
-        dial = _WebSocketDial(self._engine, self, spec, listener)
-        self._engine.run_handshake(dial.run)
-        return dial
-
-    def ssl_context(self) -> ssl.SSLContext:
-        """The context for those who gave none: made once, as loading the authorities takes 10 ms."""
-        if self._default_context is None:
-            self._default_context = ssl.create_default_context()
-        return self._default_context
-
-
-class _WebSocketDial:
-    def __init__(
-        self, engine: Engine, connector: WebSocketConnector, spec: DialSpec, listener: SocketListener
-    ) -> None:
-        self._engine = engine
-        self._connector = connector
-        self._spec = spec
-        self._listener = listener
-        self._lock = threading.Lock()
-        self._aborted = False
-        self._websocket: websocket.WebSocket | None = None
-
-    def abort(self) -> None:
-        with self._lock:
-            self._aborted = True
-            dialled = self._websocket
-        if dialled is not None and dialled.sock is not None:
-            try:
-                dialled.sock.shutdown(socket.SHUT_RDWR)
-            except (OSError, AttributeError):
-                # Closed already, perhaps just now by the dialling thread.
-                pass
-
-    def run(self) -> None:
-        began = time.monotonic()
-        try:
-            sock = self._handshake()
-        except HandshakeError as error:
-            failure: HandshakeError | None = error
-        except Exception as error:
-            failure = describe_failure(error, self._spec)
-        else:
-            failure = None
-        with self._lock:
-            aborted = self._aborted
-            self._websocket = None
-        if failure is not None:
-            if not aborted:
-                self._listener.refused(failure)
-            return
-        if aborted:
-            sock.close()
-            return
-        try:
-            transport = SocketTransport(self._engine, sock, self._listener, self._spec.max_message_size)
-        except RealtimeError:
-            # The engine stopped while the handshake was under way.
-            sock.close()
-            return
-        self._listener.connected(transport, time.monotonic() - began)
-        transport.start()
-
-    def _handshake(self) -> socket.socket:
-        spec = self._spec
-        context = spec.ssl_context or (self._connector.ssl_context() if spec.url.startswith("wss") else None)
-        tls: dict[str, Any] = {}
-        if context is not None:
-            # websocket-client writes these two back into the context: hand it what is there already.
-            tls = {
-                "context": context,
-                "cert_reqs": context.verify_mode,
-                "check_hostname": context.check_hostname,
-            }
-        dialled = websocket.WebSocket(sslopt=tls, enable_multithread=False, skip_utf8_validation=True)
-        with self._lock:
-            self._websocket = dialled
-        connect: Callable[..., None] = dialled.connect
-        connect(
-            spec.url,
-            header=spec.headers(),
-            timeout=spec.timeout,
-            suppress_origin=True,
-            # A redirect would carry the key to another host.
-            redirect_limit=0,
-            **_proxy_options(spec.proxy),
-        )
-        status, sock = dialled.getstatus(), dialled.sock
-        assert sock is not None
-        if status != 101:
-            sock.close()
-            raise HandshakeError(f"{_place(spec)} answered the handshake with HTTP {status}", status)
-        return sock
-
-
-def _place(spec: DialSpec) -> str:
-    return urllib.parse.urlsplit(spec.url).netloc.rpartition("@")[2]
-
-
-def _proxy_options(proxy: str | None) -> dict[str, Any]:
-    if proxy is None:
-        return {}
-    parts = urllib.parse.urlsplit(proxy)
-    options: dict[str, Any] = {
-        "proxy_type": parts.scheme or "http",
-        "http_proxy_host": parts.hostname,
-        "http_proxy_port": parts.port or 80,
-        "http_no_proxy": [],
-    }
-    if parts.username:
-        options["http_proxy_auth"] = (
-            urllib.parse.unquote(parts.username),
-            urllib.parse.unquote(parts.password or ""),
-        )
-    return options
-
-
-def describe_failure(error: Exception, spec: DialSpec) -> HandshakeError:
-    """Put a failed handshake into words that name the cause and no secret."""
-    place = _place(spec)
-    if isinstance(error, websocket.WebSocketBadStatusException):
-        status = error.status_code
-        hints = {
-            401: "the key was refused; check api_key (or entra_token)",
-            403: "access was refused; check the key's rights and the model's name",
-            404: "no such address; check base_url and the model's or deployment's name",
-            429: "too many requests or connections",
-        }
-        hint = hints.get(status, "")
-        return HandshakeError(
-            f"{place} answered the handshake with HTTP {status}" + (f": {hint}" if hint else ""), status
-        )
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return HandshakeError(f"the TLS certificate of {place} was not accepted: {error.verify_message}")
-    if isinstance(error, ssl.SSLError):
-        return HandshakeError(f"TLS with {place} failed: {error.reason}")
-    if isinstance(error, websocket.WebSocketAddressException | socket.gaierror):
-        return HandshakeError(f"the name of {place} could not be resolved")
-    if isinstance(error, websocket.WebSocketProxyException):
-        return HandshakeError(f"the proxy on the way to {place} failed: {error}")
-    if isinstance(error, websocket.WebSocketTimeoutException | TimeoutError):
-        return HandshakeError(f"{place} did not answer the handshake within {spec.timeout:g} s")
-    if isinstance(error, ConnectionRefusedError):
-        return HandshakeError(f"{place} refused the connection: is a server listening there?")
-    if isinstance(error, OSError):
-        return HandshakeError(f"connecting to {place} failed: {error.strerror or type(error).__name__}")
-    return HandshakeError(f"the handshake with {place} failed: {type(error).__name__}")
 
 
 class SocketTransport:
@@ -390,6 +232,10 @@ class SocketTransport:
 
     def _watch(self) -> None:
         self._io.watch(self, read=not self._paused, write=bool(self._unsent))
+
+    def on_loop_end(self) -> None:
+        """Nobody watches the socket any more."""
+        self._end()
 
     # -- the io thread --------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import msgspec
 
+from antiphon.actors.errors import HeaderError
 from antiphon.defaults import OPENAI_BASE_URL
 
 Secret = str | Callable[[], str]
@@ -211,9 +212,13 @@ def _checked(endpoint: Endpoint) -> Endpoint:
 
 
 def _fetch(secret: Secret, name: str) -> str:
-    value = secret() if callable(secret) else secret
+    try:
+        value = secret() if callable(secret) else secret
+    except Exception as error:
+        # What it says may hold the secret.
+        raise HeaderError(f"the callable for {name} raised {type(error).__name__}") from None
     if not isinstance(value, str) or not value or any(ord(char) < 33 or ord(char) > 126 for char in value):
-        raise ValueError(f"{name} must be non-empty printable ASCII text without spaces")
+        raise HeaderError(f"{name} must be non-empty printable ASCII text without spaces")
     return value
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import ssl
-import warnings
 import weakref
 from collections.abc import Iterable, Mapping
 from types import TracebackType
@@ -17,7 +16,7 @@ from antiphon import defaults, settings
 from antiphon.actors.config import ConnectOptions, SessionOptions, SessionSpec, Timeouts, TurnDetection
 from antiphon.actors.supervision import SupervisorConfig
 from antiphon.capabilities import RealtimeCapabilities
-from antiphon.endpoint import Endpoint, Secret, azure_base_url, find_endpoint, is_azure_ga
+from antiphon.endpoint import Endpoint, Secret, azure_base_url, check_headers, find_endpoint, is_azure_ga
 from antiphon.protocol import (
     NOT_GIVEN,
     AudioTranscription,
@@ -109,7 +108,7 @@ class RealtimeModel:
         input_audio_format: str = "pcm16",
         output_audio_format: str = "pcm16",
         input_chunk_ms: int = defaults.INPUT_CHUNK_MS,
-        prompt: Prompt | None = None,
+        prompt: Prompt | Mapping[str, Any] | None = None,
         parallel_tool_calls: bool | None = None,
         include: Iterable[str] | None = None,
         proxy: str | None = None,
@@ -120,7 +119,7 @@ class RealtimeModel:
         supervision: SupervisorConfig = SupervisorConfig(),  # noqa: B008 - frozen
         timeouts: Timeouts = Timeouts(),  # noqa: B008 - frozen
     ) -> None:
-        _warn_about_temperature(temperature)
+        settings.warn_about_temperature(temperature)
         if not 10 <= input_chunk_ms <= 500:
             raise ValueError(f"input_chunk_ms must be from 10 to 500, not {input_chunk_ms!r}")
         if max_session_duration is not None and max_session_duration <= 0:
@@ -137,7 +136,7 @@ class RealtimeModel:
         )
         self._options = SessionOptions(
             model=model,
-            voice=voice,
+            voice=settings.voice(voice),
             modalities=settings.modalities(modalities),
             tool_choice=settings.tool_choice(tool_choice),
             input_audio_transcription=settings.transcription(input_audio_transcription),
@@ -150,12 +149,13 @@ class RealtimeModel:
             max_response_output_tokens=settings.max_output_tokens(max_response_output_tokens),
             input_audio_format=settings.audio_format("input_audio_format", input_audio_format),
             output_audio_format=settings.audio_format("output_audio_format", output_audio_format),
-            prompt=prompt,
+            prompt=settings.prompt(prompt),
             parallel_tool_calls=parallel_tool_calls,
-            include=None if include is None else tuple(include),
+            include=settings.include(include),
         )
         self._engine = engine
         self._headers = dict(headers or {})
+        check_headers(self._headers)
         self._sessions: weakref.WeakSet[RealtimeSession] = weakref.WeakSet()
         self._closed = False
         endpoint, own_headers = self._endpoint, self._headers
@@ -298,7 +298,7 @@ class RealtimeModel:
         Raises:
             ValueError: An option is not understood; nothing has changed then.
         """
-        _warn_about_temperature(temperature)
+        settings.warn_about_temperature(temperature)
         changes = settings.changes(
             {
                 "voice": voice,
@@ -350,13 +350,6 @@ def capabilities_of(options: SessionOptions) -> RealtimeCapabilities:
         user_transcription=options.input_audio_transcription is not None,
         audio_output=options.audio_output,
     )
-
-
-def _warn_about_temperature(temperature: Any) -> None:
-    if temperature is not NOT_GIVEN:
-        warnings.warn(
-            "temperature is ignored: the Realtime API no longer has it", DeprecationWarning, stacklevel=3
-        )
 
 
 def _warn_about_shutdowns(endpoint: Endpoint, options: SessionOptions) -> None:

@@ -403,12 +403,16 @@ class RealtimeSession:
         tracing: Any = NOT_GIVEN,
         truncation: Any = NOT_GIVEN,
         reasoning: Any = NOT_GIVEN,
+        temperature: Any = NOT_GIVEN,
     ) -> None:
         """Change options of this session; only what differs is sent. None switches a thing off.
+
+        `temperature` is accepted, warned about, and never sent: the API no longer has it.
 
         Raises:
             ValueError: An option is not understood; nothing has changed then.
         """
+        settings.warn_about_temperature(temperature)
         given = {
             "voice": voice,
             "turn_detection": turn_detection,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -12,6 +13,7 @@ from antiphon.protocol import (
     NOT_GIVEN,
     AudioTranscription,
     NoiseReduction,
+    Prompt,
     Reasoning,
     RetentionRatioTruncation,
     SemanticVad,
@@ -200,6 +202,37 @@ def max_output_tokens(value: Any) -> Any:
         raise ValueError(f"max_response_output_tokens must be 1 to 4096 or 'inf', not {value!r}")
     _in_range("max_response_output_tokens", value, 1, 4096)
     return value
+
+
+def prompt(value: Any) -> Prompt | None:
+    """A `Prompt` or a dict of the same shape.
+
+    Raises:
+        ValueError: Anything else.
+    """
+    return _struct("prompt", value, Prompt)
+
+
+def include(value: Any) -> tuple[str, ...] | None:
+    """Any iterable of strings.
+
+    Raises:
+        ValueError: Anything else.
+    """
+    if value is None:
+        return None
+    given = () if isinstance(value, str) or not isinstance(value, Iterable) else tuple(value)
+    if not given or any(not isinstance(item, str) for item in given):
+        raise ValueError(f"include must be a list of strings, not {value!r}")
+    return given
+
+
+def warn_about_temperature(temperature: Any) -> None:
+    """Say that an argument that the API once had does nothing."""
+    if temperature is not NOT_GIVEN:
+        warnings.warn(
+            "temperature is ignored: the Realtime API no longer has it", DeprecationWarning, stacklevel=3
+        )
 
 
 def audio_format(name: str, value: Any) -> str:

@@ -26,14 +26,14 @@ def _our_threads() -> set[threading.Thread]:
 def nothing_left_behind() -> Iterator[None]:
     """After each test no thread of ours may live, no actor be registered, no session be counted."""
     before = _our_threads()
+    actors_before = set(pykka.ActorRegistry.get_all())
     yield
     gc.collect()
     for thread in _our_threads() - before:
         thread.join(GRACE_SECONDS)
     left = [thread.name for thread in _our_threads() - before if thread.is_alive()]
     assert not left, f"threads left behind: {left}"
-    actors = pykka.ActorRegistry.get_all()
-    pykka.ActorRegistry.stop_all(block=False)
+    actors = [actor for actor in pykka.ActorRegistry.get_all() if actor not in actors_before]
     assert not actors, f"actors left behind: {actors}"
     default = Engine._default
     assert default is None or default.sessions == 0, f"{default.sessions} sessions left behind"

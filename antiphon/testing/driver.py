@@ -279,10 +279,10 @@ class Driver:
         """Queue a tool for `run`."""
         self.run_user_code(work)
 
-    def acquire(self) -> None:
+    def acquire(self, session: object, end: Callable[[float], None]) -> None:
         """Count a session in."""
         self.sessions += 1
 
-    def release(self) -> None:
+    def release(self, session: object) -> None:
         """Count a session out."""
         self.sessions -= 1

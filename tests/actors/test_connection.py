@@ -226,7 +226,7 @@ def test_a_reply_in_mid_write_at_a_drop_is_sent_again_and_goes_on(case: Any) -> 
     assert future.result(0).response_id == "r"
 
 
-def xtest_open_means_that_the_session_update_is_written(make_case: Make) -> None:
+def test_open_means_that_the_session_update_is_written(make_case: Make) -> None:
     # BUG: connection_core._open reports "open" right after asking for the flush, whether or not the
     # socket has taken the first frame.
     case = make_case(connect=False)
@@ -239,7 +239,7 @@ def xtest_open_means_that_the_session_update_is_written(make_case: Make) -> None
     assert case.session.state == "open"
 
 
-def xtest_a_first_session_update_that_was_cut_off_is_not_sent_twice(make_case: Make) -> None:
+def test_a_first_session_update_that_was_cut_off_is_not_sent_twice(make_case: Make) -> None:
     # BUG: the frame that was in mid-write is kept, and the reconnect makes a new one in front of it.
     case = make_case(connect=False)
     case.session.start()
@@ -306,7 +306,7 @@ def test_unreadable_frames_are_skipped_counted_and_logged_once(
     assert len(case.emitted("rate_limits_updated")) == 1
 
 
-def xtest_a_raw_listener_does_not_make_a_readable_frame_a_failure(case: Any) -> None:
+def test_a_raw_listener_does_not_make_a_readable_frame_a_failure(case: Any) -> None:
     # BUG: connection_core.frame_received decodes the payload again for the raw listener, outside its try;
     # four such frames within 5 s end the session.
     # The typed decoder skips fields that it doesn't know without looking into them; the raw one doesn't.

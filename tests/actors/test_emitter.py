@@ -91,7 +91,7 @@ def test_off_ends_a_subscription(case: Any) -> None:
 
 # BUG: Emitter.emit takes a `once` subscription out with `off(name, callback)`, which takes the same function's
 # permanent subscription with it. It should take out only the entry that it is about to call.
-def xtest_once_leaves_a_permanent_subscription_of_the_same_function_alone(case: Any) -> None:
+def test_once_leaves_a_permanent_subscription_of_the_same_function_alone(case: Any) -> None:
     seen: list[Any] = []
     case.session.on("error", seen.append)
     case.session.once("error", seen.append)
@@ -264,7 +264,7 @@ def test_the_iterator_ends_with_the_session_after_what_had_come(case: Any) -> No
 
 # BUG: Emitter.close ends the streams that exist; one that is made afterwards never ends, so
 # `for … in session.events()` on a closed session blocks for good.
-def xtest_an_iterator_of_a_closed_session_ends_at_once(case: Any) -> None:
+def test_an_iterator_of_a_closed_session_ends_at_once(case: Any) -> None:
     case.end()
     with pytest.raises(StreamEnded):
         case.session.events().get(0.01)
@@ -602,3 +602,17 @@ def test_the_iterator_blocks_until_an_event_comes_and_ends_with_the_session(loop
     reader.join(DEADLINE)
     assert not reader.is_alive()
     assert codes == ["a"]
+
+
+# BUG: calls are queued with the callback in them, so one that unsubscribes itself is still called for the events
+# that were queued meanwhile. `Emitter.emit` could queue the entry and look whether it is still subscribed.
+def test_a_callback_that_has_left_is_not_called_for_what_was_queued(case: Any) -> None:
+    seen: list[Any] = []
+
+    def once_only(payload: Any) -> None:
+        seen.append(payload)
+        case.session.off("error", once_only)
+
+    case.session.on("error", once_only)
+    case.wire.reply(w.error("a"), w.error("b"))
+    assert len(seen) == 1

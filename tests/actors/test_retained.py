@@ -206,6 +206,54 @@ def test_a_commit_without_its_audio_is_not_replayed(detecting: RetainedAudio) ->
     assert "commit" not in replay(detecting)
 
 
+# -- a replay that breaks off ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reached", range(6))
+def test_what_a_replay_did_not_get_to_is_kept_in_its_place(manual: RetainedAudio, reached: int) -> None:
+    write(manual, 1, 2)
+    manual.commit_written()
+    write(manual, 3, 4)
+    handed_over = manual.take_for_replay()
+    for entry in handed_over[:reached]:
+        if isinstance(entry, AudioChunk):
+            manual.written(entry)
+        else:
+            manual.commit_written()
+    manual.connection_lost()
+    assert manual.held_ms == 400
+    assert replay(manual) == [1, 2, "commit", 3, 4]
+
+
+def test_a_replay_that_broke_off_counts_only_once(manual: RetainedAudio) -> None:
+    write(manual, 1, 2)
+    for _ in range(3):
+        manual.take_for_replay()
+        manual.connection_lost()
+    manual.connection_lost()
+    assert manual.held_ms == 200
+    assert replay(manual) == [1, 2]
+
+
+def test_what_is_said_after_a_whole_replay_is_not_part_of_it(manual: RetainedAudio) -> None:
+    write(manual, 1)
+    for chunk in manual.take_for_replay():
+        manual.written(chunk)
+    write(manual, 2)
+    manual.connection_lost()
+    assert replay(manual) == [1, 2]
+
+
+def test_speech_in_progress_survives_a_replay_that_broke_off(detecting: RetainedAudio) -> None:
+    write(detecting, *range(20))
+    detecting.speech_started(1000)
+    handed_over = detecting.take_for_replay()
+    for entry in handed_over[:3]:
+        detecting.written(entry)
+    detecting.connection_lost()
+    assert replay(detecting) == list(range(10, 20))
+
+
 # -- switching ----------------------------------------------------------------------------------------
 
 

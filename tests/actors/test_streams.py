@@ -159,7 +159,7 @@ def test_result_raises_instead_of_blocking_an_engine_thread() -> None:
 
 
 # BUG: streams.SessionFuture guards `result` only; `exception` blocks an engine thread.
-def xtest_exception_raises_instead_of_blocking_an_engine_thread() -> None:
+def test_exception_raises_instead_of_blocking_an_engine_thread() -> None:
     future: SessionFuture[int] = SessionFuture(lambda call: call())
     assert isinstance(on_engine_thread(lambda: future.exception(0.1)), RealtimeError)
 

@@ -183,7 +183,7 @@ def plain(city: str) -> str:
 
 # BUG: update_tools asks a thing that is no tool for its name: AttributeError; see the report.
 @pytest.mark.parametrize("bad", [plain, {"name": "dict"}, None], ids=["function", "dict", "None"])
-def xtest_what_is_no_tool_is_logged_and_left_out(
+def test_what_is_no_tool_is_logged_and_left_out(
     talk: Talk, bad: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     talk.session.update_tools([bad, weather])
@@ -193,7 +193,7 @@ def xtest_what_is_no_tool_is_logged_and_left_out(
 
 
 # BUG: such a schema passes, and then the whole session.update can't be encoded and is lost; see the report.
-def xtest_a_schema_that_is_not_json_is_logged_and_left_out(
+def test_a_schema_that_is_not_json_is_logged_and_left_out(
     talk: Talk, caplog: pytest.LogCaptureFixture
 ) -> None:
     parameters = {"type": "object", "properties": {"word": {"default": object()}}}

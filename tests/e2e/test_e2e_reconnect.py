@@ -297,6 +297,7 @@ def test_policy_violation_ends_the_session_at_once(serve) -> None:
     server = serve("parrot")
     with model_for(server) as model:
         line = Line(model)
+        server.log.wait_sent("session.updated", PATIENCE)
         server.drop_all(1008, "no")
         line.state("closed")
         assert len({record.connection for record in server.log.received()}) == 1

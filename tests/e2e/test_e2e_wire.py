@@ -164,6 +164,7 @@ def test_everything_else_that_can_be_said(serve) -> None:
         session.send_event(ConversationItemRetrieve(item_id=spoken_id))
         session.send_event({"type": "conversation.item.retrieve", "item_id": spoken_id})
         server.log.wait_sent("conversation.item.truncated")
+        fence(session)
 
         context = session.chat_ctx
         context.add_message(role="system", content="A system message.")

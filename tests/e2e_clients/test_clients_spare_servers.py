@@ -299,6 +299,7 @@ def test_a_conversation_with_a_server_that_speaks_otherwise(name: str) -> None:
         converse(model, server)
 
 
+@pytest.mark.full
 def test_a_conversation_in_the_beta_names() -> None:
     with LocalServer("voice", api_key=KEY, pace=20) as server, model_at(f"{server.url}?names=beta") as model:
         converse(model, server)

@@ -227,8 +227,6 @@ def test_a_reply_in_mid_write_at_a_drop_is_sent_again_and_goes_on(case: Any) -> 
 
 
 def test_open_means_that_the_session_update_is_written(make_case: Make) -> None:
-    # BUG: connection_core._open reports "open" right after asking for the flush, whether or not the
-    # socket has taken the first frame.
     case = make_case(connect=False)
     case.session.start()
     wire = connect_full(case)
@@ -240,7 +238,7 @@ def test_open_means_that_the_session_update_is_written(make_case: Make) -> None:
 
 
 def test_a_first_session_update_that_was_cut_off_is_not_sent_twice(make_case: Make) -> None:
-    # BUG: the frame that was in mid-write is kept, and the reconnect makes a new one in front of it.
+    # Unlike other frames in mid-write: the reconnect makes a new one.
     case = make_case(connect=False)
     case.session.start()
     connect_full(case).drop()
@@ -307,8 +305,6 @@ def test_unreadable_frames_are_skipped_counted_and_logged_once(
 
 
 def test_a_raw_listener_does_not_make_a_readable_frame_a_failure(case: Any) -> None:
-    # BUG: connection_core.frame_received decodes the payload again for the raw listener, outside its try;
-    # four such frames within 5 s end the session.
     # The typed decoder skips fields that it doesn't know without looking into them; the raw one doesn't.
     raw: list[dict[str, Any]] = []
     case.session.on("openai_server_event_received", raw.append)

@@ -113,8 +113,7 @@ def test_a_handshake_that_succeeds_too_late_is_let_go(make_case: Make) -> None:
 
 
 def test_a_socket_that_connects_while_the_close_is_on_its_way_is_let_go(make_case: Make) -> None:
-    # BUG: the strand is closed by then, ActorSession._refuse gets SocketConnected as a dead letter and
-    # only looks for futures: the transport, with its open socket, is forgotten.
+    # The strand is closed by then: the transport arrives as a dead letter.
     case = make_case(connect=False)
     case.session.start()
     case.driver.run()
@@ -180,7 +179,6 @@ def test_calls_after_close_do_nothing_or_fail_at_once(case: Any) -> None:
 
 
 def test_an_event_iterator_of_a_session_that_is_over_ends_at_once(case: Any) -> None:
-    # BUG: Emitter.stream doesn't know that Emitter.close was called: iterating blocks for ever.
     close(case)
     case.wire.close_by_server(1000)
     with pytest.raises(StreamEnded):
@@ -229,8 +227,6 @@ def test_an_event_iterator_ends_with_the_session(case: Any) -> None:
 
 
 def test_a_ping_that_is_overdue_while_closing_starts_nothing_new(make_case: Make) -> None:
-    # BUG: connection_core._pong_due doesn't ask whether the session is closing; it drops the connection,
-    # emits an error and dials again, and only the close timer ends that.
     case = make_case(timeouts=Timeouts(ping_interval=10.0, ping_timeout=3.0))
     case.driver.advance(10.5)
     close(case, timeout=5.0)

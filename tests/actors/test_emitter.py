@@ -89,8 +89,6 @@ def test_off_ends_a_subscription(case: Any) -> None:
     assert len(seen) == 1
 
 
-# BUG: Emitter.emit takes a `once` subscription out with `off(name, callback)`, which takes the same function's
-# permanent subscription with it. It should take out only the entry that it is about to call.
 def test_once_leaves_a_permanent_subscription_of_the_same_function_alone(case: Any) -> None:
     seen: list[Any] = []
     case.session.on("error", seen.append)
@@ -262,8 +260,6 @@ def test_the_iterator_ends_with_the_session_after_what_had_come(case: Any) -> No
         events.get()
 
 
-# BUG: Emitter.close ends the streams that exist; one that is made afterwards never ends, so
-# `for … in session.events()` on a closed session blocks for good.
 def test_an_iterator_of_a_closed_session_ends_at_once(case: Any) -> None:
     case.end()
     with pytest.raises(StreamEnded):
@@ -604,8 +600,6 @@ def test_the_iterator_blocks_until_an_event_comes_and_ends_with_the_session(loop
     assert codes == ["a"]
 
 
-# BUG: calls are queued with the callback in them, so one that unsubscribes itself is still called for the events
-# that were queued meanwhile. `Emitter.emit` could queue the entry and look whether it is still subscribed.
 def test_a_callback_that_has_left_is_not_called_for_what_was_queued(case: Any) -> None:
     seen: list[Any] = []
 

@@ -160,8 +160,6 @@ def test_a_closed_engine_refuses_sessions_and_says_what_to_do(server: LocalServe
 
 
 def test_a_session_that_could_not_start_closes_at_once(server: LocalServer) -> None:
-    # BUG: ActorSession.start sets `_started` before `acquire` raises: close() then waits its whole timeout and
-    # more for a strand that nobody runs, and the session never ends.
     engine = Engine()
     engine.close(1.0)
     session = model_at(server.url, engine).session(start=False)
@@ -266,15 +264,15 @@ def test_a_dropped_session_ends_by_itself(server: LocalServer, engine: Engine) -
 
 
 def test_an_engine_that_is_closed_under_a_session_leaves_no_socket(silent: Callable[..., Silent]) -> None:
-    # BUG: IoLoop.stop forgets watched sockets without closing them, and what a session asks of the loop after
-    # that (transport.abort) is never done: the socket stays open until the process ends.
     engine = Engine()
     peer = silent()
     session = model_at(peer.url, engine).session()
     session.wait_open(DEADLINE)
     sock = peer.wait()
     sock.settimeout(3.0)
-    assert engine.close(DEADLINE)
+    began = time.monotonic()
+    assert engine.close(0.5)
+    assert time.monotonic() - began < 2.0
     session.close(0.1)
     while sock.recv(65536):
         pass

@@ -325,9 +325,7 @@ class Selector(selectors.DefaultSelector):
 
 
 def test_a_wake_up_between_the_mark_and_the_read_is_not_lost(reader: Reader) -> None:
-    # BUG: IoLoop._drain_wakeups clears `_awake` and reads then. A thread that wakes the loop in between sets
-    # `_awake` again and has its byte read away: from then on every `_wake` believes that one is on its way,
-    # and calls and timers of other threads wait until some socket happens to be ready. Read first.
+    # Its byte would be read away while the flag says that one is on its way: no `_wake` would wake any more.
     loop = IoLoop("antiphon-io-test")
     selector, receiver = Selector(), Interrupted(loop._receiver)
     loop._selector.close()

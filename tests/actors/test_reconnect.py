@@ -242,8 +242,7 @@ def test_a_server_that_accepts_and_kicks_is_given_up(make_case: Make) -> None:
 
 
 def test_a_connection_that_held_until_it_was_recycled_counts_as_one_that_held(make_case: Make) -> None:
-    # BUG: only connection_core._dropped resets the counter; recycle_ready goes round it, so failures from
-    # before twenty good minutes still count.
+    # Failures from before twenty good minutes don't count.
     case = make_case(max_session_duration=100.0, conn_options=ConnectOptions(max_retry=1, retry_interval=1.0))
     case.wire.drop()
     case.reconnect().reply(SPOKEN)
@@ -453,8 +452,6 @@ def test_audio_that_was_dropped_while_down_is_in_the_report(make_case: Make) -> 
 def test_audio_that_was_dropped_before_the_first_connection_is_not_in_a_later_report(
     make_case: Make,
 ) -> None:
-    # BUG: connection_core._dropped_ms also counts what was lost before the first open (and what a stalled
-    # socket cost), and is only reset by a ReplaySettled.
     case = make_case(connect=False, timeouts=Timeouts(audio_ring=1.0, ping_interval=1e6))
     case.session.start()
     speak(case, 1, 13)
@@ -770,9 +767,7 @@ def test_a_recycling_whose_handshake_fails_is_tried_again_like_any_other(case: A
 
 
 def test_a_server_that_says_expired_at_every_connect_is_given_up(make_case: Make) -> None:
-    # BUG: a planned replacement dials at once and counts nowhere: this is the accept-then-kick loop without
-    # a pause. A planned replacement of a connection that did not hold (uptime, server event) should go
-    # through _failed.
+    # Else this would be the accept-then-kick loop, without even a pause.
     case = make_case(conn_options=ConnectOptions(max_retry=3, retry_interval=1.0))
     wire = case.wire
     for _ in range(20):
@@ -850,7 +845,7 @@ def test_both_times_can_be_set(make_case: Make, interval: float, timeout: float)
 
 
 def test_a_timeout_longer_than_the_interval_finds_the_dead_too(make_case: Make) -> None:
-    # BUG: connection_core._ping sets the pong timer anew with every ping, so it never comes due.
+    # A ping must not set the clock of the one before anew.
     case = make_case(timeouts=Timeouts(ping_interval=1.0, ping_timeout=3.0))
     case.driver.advance(5.0)
     assert case.session.state == "reconnecting"

@@ -310,7 +310,7 @@ class Counter(StrandActor):
 @pytest.mark.parametrize("dispatcher", ["pool", "thread"])
 def test_no_two_actors_of_a_session_run_at_once_and_senders_keep_their_order(dispatcher: Any) -> None:
     engine = Engine(workers=2, dispatcher=dispatcher)
-    engine.acquire()
+    engine.acquire("test", lambda _: None)
     strands = [Strand(engine, f"s{number}") for number in range(3)]
     states = []
     for strand in strands:
@@ -341,5 +341,5 @@ def test_no_two_actors_of_a_session_run_at_once_and_senders_keep_their_order(dis
         for name in "ab":
             strand.actor(name).retire()
         strand.close()
-    engine.release()
+    engine.release("test")
     assert engine.close(DEADLINE)

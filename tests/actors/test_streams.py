@@ -158,7 +158,6 @@ def test_result_raises_instead_of_blocking_an_engine_thread() -> None:
     assert on_engine_thread(lambda: future.result(DEADLINE)) == 1
 
 
-# BUG: streams.SessionFuture guards `result` only; `exception` blocks an engine thread.
 def test_exception_raises_instead_of_blocking_an_engine_thread() -> None:
     future: SessionFuture[int] = SessionFuture(lambda call: call())
     assert isinstance(on_engine_thread(lambda: future.exception(0.1)), RealtimeError)

@@ -433,8 +433,6 @@ def test_over_the_limit_the_session_closes_with_an_error_and_others_live(make_ca
     assert len(other.creates()) == 1
 
 
-# BUG: ActorSession._collapsed sets the state without the event: `state_changed` comes from ConnectionCore._become
-# only, which a collapse passes by. It should emit StateChanged(old, "closed") too.
 def test_a_collapse_changes_the_state(case: Any) -> None:
     for _ in range(4):
         trip(case)

@@ -668,8 +668,6 @@ def test_a_redirect_is_not_followed(engine: Engine, serve: Serve, status: int) -
 
 
 def test_a_redirect_is_refused_with_its_status(engine: Engine, serve: Serve) -> None:
-    # BUG: with redirect_limit=0 this websocket-client raises "Redirect limit exhausted", so the branch for
-    # `status != 101` in _WebSocketDial._handshake is never reached and the user reads only the exception's name.
     server = serve(
         lambda sock, head: sock.sendall(
             b"HTTP/1.1 302 Found\r\nLocation: /login\r\nContent-Length: 0\r\n\r\n"
@@ -827,9 +825,6 @@ def test_an_aborted_dial_is_heard_of_no_more(engine: Engine, serve: Serve) -> No
 def test_an_aborted_dial_frees_its_thread_within_a_second_also_in_the_tls_handshake(
     engine: Engine, client_context: ssl.SSLContext
 ) -> None:
-    # BUG: websocket-client sets `sock` only after TCP, proxy and TLS are done, so _WebSocketDial.abort finds
-    # nothing to shut down and the thread stays for the whole connect timeout. The same holds for a SYN that
-    # nobody answers and for a silent proxy.
     with socket.create_server(("127.0.0.1", 0)) as silent:
         _, attempt = dial(
             engine, f"wss://127.0.0.1:{silent.getsockname()[1]}/", ssl_context=client_context, timeout=5.0
@@ -969,8 +964,6 @@ def test_no_proxy_is_honoured(
 def test_the_given_proxy_wins_over_no_proxy(
     engine: Engine, proxy: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # BUG: `"http_no_proxy": []` is falsy to websocket-client, which then reads NO_PROXY from the environment
-    # and goes round the proxy that was given.
     monkeypatch.setenv("NO_PROXY", "host.invalid")
     recorder, _ = dial(engine, "ws://host.invalid/v1", proxy=f"http://127.0.0.1:{proxy.port}")
     recorder.wait_for("connected")

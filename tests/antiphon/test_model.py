@@ -176,9 +176,6 @@ def test_a_bad_argument_is_named(given: dict[str, Any], words: str) -> None:
     ],
 )
 def test_these_bad_arguments_are_named_too(given: dict[str, Any], words: str) -> None:
-    # BUG: RealtimeModel.__init__ takes voice, include, prompt and headers unread: a voice of None goes out as
-    # null, a string as `include` is taken letter by letter, a prompt without an id goes out as it is, and a
-    # header with a line break only fails at the handshake ("ValueError").
     with pytest.raises(ValueError, match=words):
         RealtimeModel(api_key="k", **given)
 
@@ -612,7 +609,6 @@ def test_the_sessions_update_options_takes_what_the_models_takes() -> None:
 
 
 def test_a_sessions_update_options_accepts_temperature(driver: Driver) -> None:
-    # BUG: RealtimeSession.update_options has no `temperature`; the contract gives it the model's arguments.
     with RealtimeModel(api_key="k", engine=driver) as model:
         session = model.session(start=False)
         with pytest.warns(DeprecationWarning, match="temperature"):
@@ -647,8 +643,6 @@ def test_no_secret_is_shown_in_reprs_and_logs(driver: Driver, caplog: pytest.Log
 
 
 def test_the_specs_that_carry_secrets_show_none(driver: Driver) -> None:
-    # BUG: SessionSpec and DialSpec are plain structs whose repr shows `url` (with its query and userinfo) and
-    # `proxy` with its password; a logged traceback with locals, or a debugger's log, shows them.
     model = RealtimeModel(
         api_key="k",
         base_url=f"https://u:{SECRET}@host/v1?key={SECRET}",

@@ -299,7 +299,6 @@ def test_nothing_is_sent_when_nothing_changed(rig: Callable[..., Rig], level: st
 
 
 def test_auto_and_unset_tool_choice_are_the_same(rig: Callable[..., Rig]) -> None:
-    # BUG: config.changed_update compares "auto" with None, which are both "auto" on the wire.
     case = rig()
     assert case.update("session", tool_choice="auto") == []
 
@@ -419,8 +418,6 @@ def test_the_first_legacy_frame(rig: Callable[..., Rig]) -> None:
 
 
 def test_a_legacy_option_that_was_never_set_is_absent(rig: Callable[..., Rig]) -> None:
-    # BUG: config.first_update always has noise_reduction and tracing, null when unset; the legacy wire knows no
-    # null, and the contract has it there only for what was switched off.
     session = legacy_rig(rig).first["session"]
     assert "input_audio_noise_reduction" not in session
     assert "tracing" not in session
@@ -474,7 +471,6 @@ def test_legacy_differences(
 def test_what_the_legacy_wire_has_no_field_for_is_not_sent(
     rig: Callable[..., Rig], name: str, value: Any
 ) -> None:
-    # BUG: the field is dropped, but the session.update goes out all the same, with an empty session.
     case = legacy_rig(rig)
     assert case.update("session", **{name: value}) == []
 

@@ -361,7 +361,7 @@ def test_what_no_proxy_names_is_reached_directly(
 
 
 # BUG: actors/dialling.py, `proxy_from_environment`: urllib's `proxy_bypass` knows no networks
-def xtest_no_proxy_may_name_a_network(
+def test_no_proxy_may_name_a_network(
     server: LocalServer, authority: trustme.CA, trusting: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with (
@@ -516,7 +516,7 @@ def test_a_callable_that_fails_is_a_failed_handshake(server: LocalServer) -> Non
 
 # BUG: actors/dialling.py, `describe_failure`, quotes any ValueError as "our own complaint"; one that the user's
 # callable raises is quoted too, secret and all. antiphon/endpoint.py, `_fetch`, should catch what the callable raises
-def xtest_a_callable_that_raises_a_value_error_is_not_quoted(server: LocalServer) -> None:
+def test_a_callable_that_raises_a_value_error_is_not_quoted(server: LocalServer) -> None:
     failing(server, ValueError)
 
 

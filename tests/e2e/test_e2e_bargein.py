@@ -249,7 +249,7 @@ def test_what_was_not_heard_at_all_is_deleted(serve) -> None:
 # BUG: until the server has confirmed it, `chat_ctx` still shows a message that was cut before any of it was heard and
 # is being deleted. `update_chat_ctx` with an edited copy then foresees the deletion and creates the message again, as
 # text: the model believes to have said what nobody heard.
-def xtest_what_was_not_heard_does_not_come_back_with_the_next_change(serve) -> None:
+def test_what_was_not_heard_does_not_come_back_with_the_next_change(serve) -> None:
     script = Script.parse("""
         brain = "parrot"
         [[turn]]

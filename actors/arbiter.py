@@ -68,7 +68,6 @@ class Arbiter(Undoable):
     """Requests by what has become of them.
 
     Attributes:
-        connected: Whether there is a connection to send on.
         holding: Whether new requests wait because the connection is to be recycled.
         running: Responses of the default conversation that are known to run, discarded ones included.
         settling: The event id of a cancelled request of which the server has given no sign yet.
@@ -76,7 +75,6 @@ class Arbiter(Undoable):
     """
 
     def __init__(self) -> None:
-        self.connected = False
         self.holding = False
         self.running: set[str] = set()
         self.settling: str | None = None
@@ -109,7 +107,7 @@ class Arbiter(Undoable):
             yield request
 
     def _next(self) -> Request | None:
-        if not self.connected or self.holding:
+        if self.holding:
             return None
         for request in self._waiting:
             if request.out_of_band or self._is_free():
@@ -202,7 +200,7 @@ class Arbiter(Undoable):
         A request that the socket had not taken yet is still in the outgoing queue, and stays pending, or
         abandoned.
         """
-        self.connected = self.holding = self.unseen = False
+        self.holding = self.unseen = False
         self.settling = None
         self.running.clear()
         self._abandoned = {

@@ -499,6 +499,12 @@ class ConnectionCore(Core):
         """Send the user's own event as it is."""
         self._queue(message.event)
 
+    @handles(m.WithdrawReply)
+    def withdraw_reply(self, message: m.WithdrawReply) -> None:
+        """Take a request back before the server hears of it."""
+        if self.queue.withdraw(message.event_id):
+            self.tell(m.GENERATION, m.ReplyWithdrawn(message.event_id))
+
     @handles(m.Transmit)
     def transmit(self, message: m.Transmit) -> None:
         """Send another actor's event."""

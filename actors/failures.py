@@ -8,6 +8,9 @@ import antiphon.protocol as p
 from antiphon.actors.errors import APIError
 from antiphon.actors.events import RealtimeModelError
 
+# Another response runs already: one of ours was late, server VAD was faster.
+COLLISION = "conversation_already_has_active_response"
+
 # Nothing can be gained by trying again after these; servers send them as the code or as the type.
 FATAL_CODES = frozenset(
     {

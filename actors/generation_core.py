@@ -1,4 +1,4 @@
-"""Responses: asked for, handed out as they come, accounted for. Decisions only."""
+"""Responses: handed out as they come, cut off, accounted for. Decisions only."""
 
 from __future__ import annotations
 
@@ -10,21 +10,18 @@ import pybase64
 
 import antiphon.protocol as p
 from antiphon.actors import messages as m
-from antiphon.actors.arbiter import Arbiter, Request
 from antiphon.actors.audio import AudioFrame, Int16Array, codec_for
 from antiphon.actors.config import SessionOptions, SessionSpec
-from antiphon.actors.core import Arm, Disarm, End, Put, Settle, TimerFired, handles
+from antiphon.actors.core import Disarm, End, Put, Settle, handles
 from antiphon.actors.errors import APIError, RealtimeError
 from antiphon.actors.events import GenerationResult, MetricsMetadata
-from antiphon.actors.failures import error_code, model_error, server_error
+from antiphon.actors.failures import error_code, model_error
 from antiphon.actors.generation import Generation, MakeFuture, Message, text_of
 from antiphon.actors.playback import Playback
+from antiphon.actors.reply_requests import ReplyRequests
 from antiphon.actors.streams import TimedString
-from antiphon.actors.tool_calls import ToolCalls
 
 logger = logging.getLogger("antiphon.generation")
-
-COLLISION = "conversation_already_has_active_response"
 
 
 # -- effects that only this actor's shell performs --------------------------------------------------------
@@ -43,7 +40,7 @@ class FinishPlaying(msgspec.Struct, frozen=True):
     item_id: str
 
 
-class GenerationCore(ToolCalls):
+class GenerationCore(ReplyRequests):
     """State and decisions of the GenerationActor.
 
     Args:
@@ -62,83 +59,16 @@ class GenerationCore(ToolCalls):
         make_future: MakeFuture,
         cancel_response: Callable[[str], None],
     ) -> None:
-        super().__init__()
+        super().__init__(spec, options, make_future)
         self._playback = playback
-        self.spec = spec
-        self.options = options
-        self.instructions: str | None = None
         # Events of responses that are not known, and audio that could not be read.
         self.ignored = 0
-        self._make_future = make_future
         self._cancel_response = cancel_response
-        self._arbiter = Arbiter()
-        self._generations: dict[str, Generation] = {}
-        self._active: Generation | None = None
         self._discarded: set[str] = set()
         self._codec = codec_for(options.output_audio_format)
-        self._echoes_metadata = False
-        self._names_conversations = False
-        self._closed: str | None = None
         self._warned: set[str] = set()
 
-    # -- asking ----------------------------------------------------------------------------------------
-
-    @handles(m.GenerateReply)
-    def generate_reply(self, message: m.GenerateReply) -> None:
-        """Send the request, or let it wait for its turn."""
-        if self._closed is not None:
-            self.do(Settle(message.future, RealtimeError(self._closed)))
-            return
-        try:
-            p.encode_client_event(p.ResponseCreate(response=message.params), self.spec.dialect)
-        except (TypeError, ValueError, RecursionError) as error:
-            # Nothing would ever be sent, so nothing would ever answer it.
-            self.do(Settle(message.future, RealtimeError(f"generate_reply can't be sent: {error}")))
-            return
-        request = Request(message.params, message.future)
-        self._arbiter.add(request)
-        self.do(Arm(("wait", request.serial), self.spec.timeouts.reply_wait))
-        self._advance()
-
-    def request_reply(self) -> None:
-        """Ask the model to go on after its tools; nobody but the events' listeners waits for it."""
-        self.generate_reply(m.GenerateReply(p.ResponseCreateParams(), self._make_future()))
-
-    def _advance(self) -> None:
-        """Send what may be sent now, and let the connection be recycled if that is wanted and nothing runs."""
-        for request in self._arbiter.next():
-            event = request.make_event(self.instructions)
-            self._arbiter.sent(request)
-            self.tell(m.CONNECTION, m.Transmit(event))
-        if self._arbiter.holding and not self._generations and not self._arbiter.pending:
-            self.tell(m.CONNECTION, m.RecycleReady())
-
-    @handles(m.ReplyWritten)
-    def reply_written(self, message: m.ReplyWritten) -> None:
-        """The request's time runs from now."""
-        request = self._arbiter.written(message.event_id)
-        if request is None:
-            return
-        if self._arbiter.get_pending(request.event_id) is not None:
-            self.do(Disarm(("wait", request.serial)))
-            self.do(Arm(("reply", request.event_id), self.spec.timeouts.reply))
-        elif not request.out_of_band:
-            # It was given up while it waited for the socket: its response is still to come, and to go.
-            self._settle(request)
-
-    @handles(m.ReplyCancelled)
-    def reply_cancelled(self, message: m.ReplyCancelled) -> None:
-        """The caller doesn't want the response any more."""
-        request = self._arbiter.find(message.future)
-        if request is None:
-            return
-        self._disarm(request)
-        if self._arbiter.take_waiting(request.serial) is None:
-            self._arbiter.abandon(request)
-            if not request.out_of_band:
-                self.tell(m.CONNECTION, m.Transmit(p.ResponseCancel()))
-                self._settle(request)
-        self._advance()
+    # -- cutting off -------------------------------------------------------------------------------------
 
     @handles(m.CancelResponse)
     def cancel_response(self, message: m.CancelResponse) -> None:
@@ -172,77 +102,8 @@ class GenerationCore(ToolCalls):
             for message in generation.messages.values():
                 message.cut = message.cut or message.audio_samples > 0
 
-    @handles(m.ReadActivity)
-    def read_activity(self, message: m.ReadActivity) -> None:
-        """Whether anything is asked for or under way."""
-        arbiter = self._arbiter
-        busy = bool(self._generations or arbiter.pending or arbiter.waiting)
-        self.do(Settle(message.future, busy))
-
     def _send_cancel(self, response_id: str) -> None:
         self.tell(m.CONNECTION, m.Transmit(p.ResponseCancel(response_id=response_id)))
-
-    def _disarm(self, request: Request) -> None:
-        self.do(Disarm(("wait", request.serial)))
-        if request.event_id:
-            self.do(Disarm(("reply", request.event_id)))
-
-    def _settle(self, request: Request) -> None:
-        """Let the next request wait for a sign of what has become of this one."""
-        self._arbiter.settling = request.event_id
-        self.do(Arm("settle", self.spec.timeouts.reply))
-
-    def _settled(self) -> None:
-        if self._arbiter.settling is not None:
-            self._arbiter.settling = None
-            self.do(Disarm("settle"))
-
-    def _seen(self) -> None:
-        if self._arbiter.unseen:
-            self._arbiter.unseen = False
-            self.do(Disarm("unseen"))
-
-    @handles(TimerFired)
-    def timer_fired(self, message: TimerFired) -> None:
-        """A request has waited too long."""
-        if message.key == "settle":
-            self._arbiter.settling = None
-        elif message.key == "unseen":
-            self._arbiter.unseen = False
-        else:
-            assert isinstance(message.key, tuple)
-            kind, which = message.key
-            if kind == "wait":
-                self._waited_too_long(which)
-            elif kind == "reply":
-                self._timed_out(which)
-            else:
-                self.tool_timed_out(which)
-        self._advance()
-
-    def _waited_too_long(self, serial: int) -> None:
-        seconds = self.spec.timeouts.reply_wait
-        error = RealtimeError(f"generate_reply timed out: it was not its turn within {seconds:g} s")
-        request = self._arbiter.take_waiting(serial)
-        if request is None:
-            # Sent, but the socket has not taken it in all that time.
-            request = next((r for r in self._arbiter.pending if r.serial == serial), None)
-            if request is None:
-                return
-            self._arbiter.abandon(request)
-        self.do(Settle(request.future, error))
-
-    def _timed_out(self, event_id: str) -> None:
-        request = self._arbiter.get_pending(event_id)
-        if request is not None:
-            self._arbiter.abandon(request)
-            seconds = self.spec.timeouts.reply
-            self.do(
-                Settle(
-                    request.future,
-                    RealtimeError(f"generate_reply timed out: no response within {seconds:g} s"),
-                )
-            )
 
     # -- a response begins -----------------------------------------------------------------------------
 
@@ -282,28 +143,6 @@ class GenerationCore(ToolCalls):
         self.emit("generation_created", handout)
         if request is not None:
             self.do(Settle(request.future, handout))
-
-    def _match(self, response: p.Response, out_of_band: bool | None) -> tuple[Request | None, bool]:
-        """The request that a response answers, if any, and whether anybody still wants the response."""
-        event_id = p.given(response.metadata, {}).get("client_event_id")
-        if self._arbiter.knows(event_id):
-            self._echoes_metadata = True
-        elif not self._echoes_metadata and event_id is None:
-            candidate = self._arbiter.only_one(out_of_band)
-            event_id = candidate.event_id if candidate is not None else None
-        request = self._arbiter.take_pending(event_id)
-        if request is not None:
-            return request, not request.future.cancelled()
-        request = self._arbiter.take_abandoned(event_id)
-        return request, request is None
-
-    def _says_out_of_band(self, response: p.Response) -> bool | None:
-        """Whether a response runs beside the conversation; None when the server doesn't say."""
-        if isinstance(response.conversation_id, str):
-            self._names_conversations = True
-            return False
-        # Null says so, but only from a server that names the conversation of other responses.
-        return True if self._names_conversations and response.conversation_id is None else None
 
     def _supersede(self, generation: Generation) -> None:
         self._finish_messages(generation)
@@ -593,48 +432,6 @@ class GenerationCore(ToolCalls):
 
     # -- errors and the rest of life ---------------------------------------------------------------------
 
-    @handles(p.ErrorEvent)
-    def error_event(self, event: p.ErrorEvent) -> None:
-        """An error that is not the mirror's: a refused request's, or nobody's."""
-        error = event.error
-        code, codes = error_code(error), {error.code, error.type}
-        if error.message.startswith("Cancellation failed") or "response_cancel_not_active" in codes:
-            # What was to be cancelled had ended.
-            self._settled()
-            self._advance()
-            return
-        if self._arbiter.take_abandoned(error.event_id) is not None:
-            if self._arbiter.settling == error.event_id:
-                self._settled()
-            self._advance()
-            return
-        request = self._arbiter.take_pending(error.event_id)
-        if request is None and COLLISION in codes and not isinstance(error.event_id, str):
-            # It names no request, but there is only one that can have collided.
-            candidate = self._arbiter.in_conversation()
-            request = self._arbiter.take_pending(candidate.event_id) if candidate is not None else None
-        if request is not None:
-            self._disarm(request)
-            if COLLISION in codes and not request.retried:
-                # Server VAD was faster: wait for its response, then try once more.
-                request.retried = True
-                self._arbiter.add(request, first=True)
-                self.do(Arm(("wait", request.serial), self.spec.timeouts.reply_wait))
-                if not self._arbiter.running:
-                    # It has not been announced yet.
-                    self._arbiter.unseen = True
-                    self.do(Arm("unseen", self.spec.timeouts.reply))
-                self._advance()
-                return
-            self.do(Settle(request.future, RealtimeError(error.message or "refused by the server", code)))
-        self.emit("error", model_error(self.spec.label, server_error(self.spec.label, error), True))
-        self._advance()
-
-    @handles(p.InputAudioBufferCommitted)
-    def input_committed(self, _: p.InputAudioBufferCommitted) -> None:
-        """A response without metadata may be the answer to this from now on."""
-        self._arbiter.input_committed()
-
     @handles(m.Truncate)
     def truncate(self, message: m.Truncate) -> None:
         """Tell the mirror how much there was to be heard before it cuts."""
@@ -648,11 +445,6 @@ class GenerationCore(ToolCalls):
                 ms = self._codec.samples_to_ms(made.audio_samples)
                 self.tell(m.CHAT_CTX, m.ItemAudioReceived(made.id, made.content_index, ms))
 
-    @handles(m.UpdateInstructions)
-    def update_instructions(self, message: m.UpdateInstructions) -> None:
-        """Requests with instructions of their own carry the session's too."""
-        self.instructions = message.instructions
-
     @handles(m.OptionsChanged)
     def options_changed(self, message: m.OptionsChanged) -> None:
         """Nothing here depends on what can change, but what is read later must be true."""
@@ -661,7 +453,6 @@ class GenerationCore(ToolCalls):
     @handles(m.ConnectionOpened)
     def connection_opened(self, _: m.ConnectionOpened) -> None:
         """Requests may go out again."""
-        self._arbiter.connected = True
         self._echoes_metadata = self._names_conversations = False
         self._advance()
 
@@ -675,12 +466,6 @@ class GenerationCore(ToolCalls):
             self.do(Disarm(timer))
         self._discarded.clear()
         self._drop_generations("session reconnection")
-
-    @handles(m.RecycleWanted)
-    def recycle_wanted(self, _: m.RecycleWanted) -> None:
-        """Let nothing new begin, and say when nothing runs."""
-        self._arbiter.holding = True
-        self._advance()
 
     @handles(m.SessionClosing)
     def session_closing(self, message: m.SessionClosing) -> None:

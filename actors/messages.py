@@ -284,6 +284,18 @@ class CreateItem(Message, frozen=True):
     item: Item
 
 
+class WithdrawReply(Message, frozen=True):
+    """Don't send this response.create, if it has not been written yet."""
+
+    event_id: str
+
+
+class ReplyWithdrawn(Message, frozen=True):
+    """The response.create has not been written, and won't be."""
+
+    event_id: str
+
+
 class OptionsChanged(Message, frozen=True):
     """The session's options are now these."""
 

@@ -10,10 +10,12 @@ import pybase64
 
 from antiphon.actors.config import Dialect
 from antiphon.actors.messages import AudioChunk
+from antiphon.actors.undo import Undoable
 from antiphon.protocol import (
     ClientEvent,
     ConversationItemCreate,
     ConversationItemDelete,
+    ResponseCreate,
     encode_client_event,
 )
 
@@ -34,7 +36,7 @@ def encode_entry(entry: Entry, dialect: Dialect) -> bytes:
     return encode_client_event(entry, dialect)
 
 
-class OutgoingQueue:
+class OutgoingQueue(Undoable):
     """Frames waiting for the socket: a replay in front, then everything else in call order.
 
     Audio that can't be sent is a ring: beyond `audio_limit_ms` the oldest audio is dropped, and counted.
@@ -82,6 +84,14 @@ class OutgoingQueue:
         if isinstance(entry, AudioChunk):
             self._audio_ms -= entry.ms
         return entry
+
+    def withdraw(self, event_id: str) -> bool:
+        """Take a response.create out again; False when it has been written, or begun to be."""
+        for entry in self._waiting:
+            if isinstance(entry, ResponseCreate) and entry.event_id == event_id:
+                self._waiting.remove(entry)
+                return True
+        return False
 
     def hold(self, entry: Entry, replayed: bool) -> None:
         """The socket took only a part of this entry; nothing follows until `drained`."""

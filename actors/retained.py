@@ -7,12 +7,13 @@ from typing import Any
 
 import antiphon.protocol as p
 from antiphon.actors.messages import AudioChunk
+from antiphon.actors.undo import Undoable
 
 # Speech is reported some time after it began: so much more than the padding is kept while nobody speaks.
 DETECTION_MS = 1000.0
 
 
-class RetainedAudio:
+class RetainedAudio(Undoable):
     """What was sent on this connection and not yet committed by the server, oldest first.
 
     With turn detection off that is everything since the last commit that the server confirmed, with the

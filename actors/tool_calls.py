@@ -14,6 +14,7 @@ from antiphon.actors.chat import FunctionCall, FunctionCallOutput, to_item
 from antiphon.actors.core import Arm, Core, Disarm, handles
 from antiphon.actors.events import ToolFinishedEvent, ToolStartedEvent
 from antiphon.actors.generation import Generation
+from antiphon.actors.undo import Undoable
 
 NOT_RUN = "Error: the call was not run, because the response was interrupted."
 
@@ -85,7 +86,7 @@ class RunTool(msgspec.Struct, frozen=True):
     running: RunningCall
 
 
-class _Batch:
+class _Batch(Undoable):
     """The calls of one response."""
 
     def __init__(self) -> None:

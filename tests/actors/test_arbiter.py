@@ -9,7 +9,7 @@ import wire as w
 
 from antiphon import RealtimeError
 from antiphon.actors.config import Timeouts
-from antiphon.actors.generation_core import COLLISION
+from antiphon.actors.failures import COLLISION
 
 
 def answer(case: Any, response_id: str, number: int = -1) -> None:

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from antiphon import RealtimeModel
 from antiphon.actors.config import ConnectOptions, Timeouts
-from antiphon.actors.generation_core import COLLISION
+from antiphon.actors.failures import COLLISION
 from antiphon.testing.driver import Driver, FakeWire
 
 REPLY = 10.0

@@ -59,11 +59,10 @@ EVERYTHING = [
     (APPEND, ""),
     (APPEND, ""),
     (COMMIT, ""),
+    ("response.create", "response_create"),
     ("session.update", "options_update"),
     ("mine", ""),
     ("session.update", "tools_update"),
-    # A reply is asked for when there is somebody to ask.
-    ("response.create", "response_create"),
 ]
 
 

@@ -517,13 +517,16 @@ def test_a_raising_callback_is_logged_and_the_session_lives(
 ) -> None:
     with model_at(server.url, engine) as model:
         session = model.session(start=False)
+        after = threading.Event()
 
         def fail(_: Any) -> None:
             raise error
 
         session.on("state_changed", fail)
+        session.on("state_changed", lambda _: after.set())
         session.start()
         session.wait_open(DEADLINE)
+        assert after.wait(DEADLINE)
         assert session.generate_reply().result(DEADLINE)
         assert session.state == "open"
     assert "callback raised" in caplog.text

@@ -579,11 +579,7 @@ def test_streams_of_a_generation_end_with_what_had_arrived_when_the_connection_i
     assert case.emitted("metrics_collected") == []
 
 
-# BUG: §4, "in call order". A request made before the first connection waits in the arbiter until ConnectionOpened,
-# while later calls go into the outgoing queue at once and so overtake it. The arbiter could be `connected` from
-# the start if the connection could take an unwritten response.create out of its queue again: cancelling a request
-# while down must send nothing.
-def xtest_a_request_before_the_first_connection_keeps_its_place(make_case: Any) -> None:
+def test_a_request_before_the_first_connection_keeps_its_place(make_case: Any) -> None:
     case = make_case(connect=False)
     case.session.start()
     case.reply()

@@ -246,10 +246,8 @@ def test_what_was_not_heard_at_all_is_deleted(serve) -> None:
         assert line.close() == []
 
 
-# BUG: until the server has confirmed it, `chat_ctx` still shows a message that was cut before any of it was heard and
-# is being deleted. `update_chat_ctx` with an edited copy then foresees the deletion and creates the message again, as
-# text: the model believes to have said what nobody heard.
 def test_what_was_not_heard_does_not_come_back_with_the_next_change(serve) -> None:
+    """The deletion is not confirmed yet, and the application edits the conversation as it is shown to it."""
     script = Script.parse("""
         brain = "parrot"
         [[turn]]

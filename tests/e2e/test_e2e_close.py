@@ -210,16 +210,13 @@ def test_a_session_that_is_dropped_before_it_was_started(serve) -> None:
     assert not server.log.all()
 
 
-# BUG: a handshake that is done just as the session ends leaks its socket. `_WebSocketDial.run` has looked at
-# `_aborted` by then; its SocketConnected becomes a dead letter of the closed strand, whose hook only settles futures.
-# The connection stays open (with other sessions alive, for good: the io thread answers its pings), or its socket is
-# left to the garbage collector when the io loop has ended. About 1 in 150 of such closes here.
-def xtest_closing_while_the_handshake_is_under_way_leaves_no_connection(serve) -> None:
+def test_closing_while_the_handshake_is_under_way_leaves_no_connection(serve) -> None:
+    """At any moment of it; a connection that nobody knows of would live as long as its server."""
     server = serve("parrot", max_connections=1000)
     pause = random.Random(1)
     with nothing_left(server), model_for(server) as model:
         other = Line(model)
-        for _ in range(600):
+        for _ in range(300):
             session = model.session()
             end = time.perf_counter() + pause.uniform(0.0005, 0.006)
             while time.perf_counter() < end:
@@ -232,14 +229,13 @@ def xtest_closing_while_the_handshake_is_under_way_leaves_no_connection(serve) -
         assert other.close() == []
 
 
-@pytest.mark.parametrize("round_", range(10))
-def xtest_dropping_while_the_handshake_is_under_way_leaves_no_socket(serve, round_) -> None:
+def test_dropping_while_the_handshake_is_under_way_leaves_no_socket(serve) -> None:
     """The same, with nobody else to keep the io loop running; shows as a ResourceWarning."""
     server = serve("parrot", max_connections=1000)
-    pause = random.Random(round_)
+    pause = random.Random(2)
     with nothing_left(server):
         model = model_for(server)
-        for _ in range(60):
+        for _ in range(200):
             session = model.session()
             end = time.perf_counter() + pause.uniform(0.0005, 0.006)
             while time.perf_counter() < end:

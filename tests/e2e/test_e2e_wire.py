@@ -213,10 +213,8 @@ def test_everything_else_that_can_be_said(serve) -> None:
         assert line.close() == []
 
 
-# BUG: GenerationCore._finish_messages tells the mirror of the items of out-of-band responses too (MessageFinished
-# inserts an item that was never announced). The server has no such item in its conversation: what the next
-# update_chat_ctx puts behind it is refused, and so is its deletion.
 def test_what_is_said_beside_the_conversation_stays_out_of_the_mirror(serve) -> None:
+    """The server has no such item: what is put behind it would be refused."""
     server = serve("parrot")
     with model_for(server, modalities=["text"]) as model:
         line = Line(model)

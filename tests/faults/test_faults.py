@@ -28,7 +28,7 @@ from antiphon.testing import LocalServer
 
 DEADLINE = 15.0
 # Fast enough for tests, slow enough for a busy machine.
-QUICK = Timeouts(first_retry=0.05, ping_interval=0.5, ping_timeout=0.3, chat_ctx=3.0, close=1.0, uptime=0.2)
+QUICK = Timeouts(first_retry=0.05, ping_interval=0.5, ping_timeout=0.3, chat_ctx=10.0, close=1.0, uptime=0.2)
 PATIENT = ConnectOptions(max_retry=100, retry_interval=0.1, timeout=1.0)
 
 

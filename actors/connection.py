@@ -9,9 +9,12 @@ from typing import Any
 import msgspec
 
 from antiphon.actors import messages as m
-from antiphon.actors.connection_core import (
+from antiphon.actors.connection_core import ConnectionCore
+from antiphon.actors.core import CoreActor
+from antiphon.actors.emitter import Emitter
+from antiphon.actors.outgoing import encode_entry
+from antiphon.actors.socket_effects import (
     AdoptSocket,
-    ConnectionCore,
     Flush,
     OpenSocket,
     ReleaseSocket,
@@ -20,9 +23,6 @@ from antiphon.actors.connection_core import (
     SendPing,
     State,
 )
-from antiphon.actors.core import CoreActor
-from antiphon.actors.emitter import Emitter
-from antiphon.actors.outgoing import encode_entry
 from antiphon.actors.strand import Strand
 from antiphon.actors.transport import Dial, DialSpec, HandshakeError, Transport
 from antiphon.protocol import ga_type

@@ -16,7 +16,7 @@ from antiphon.actors.chat_ctx import ChatCtxActor
 from antiphon.actors.chat_ctx_core import ChatCtxCore
 from antiphon.actors.config import SessionOptions, SessionSpec
 from antiphon.actors.connection import ConnectionActor
-from antiphon.actors.connection_core import ConnectionCore, State
+from antiphon.actors.connection_core import ConnectionCore
 from antiphon.actors.core import settle
 from antiphon.actors.emitter import Emitter
 from antiphon.actors.errors import RealtimeError
@@ -27,6 +27,7 @@ from antiphon.actors.generations import GenerationActor
 from antiphon.actors.ids import new_id
 from antiphon.actors.playback import Playback
 from antiphon.actors.runtime import Runtime, forbid_blocking
+from antiphon.actors.socket_effects import State
 from antiphon.actors.strand import Strand
 from antiphon.actors.streams import SessionFuture
 from antiphon.actors.supervisor import ChildSpec, Supervisor

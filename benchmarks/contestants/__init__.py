@@ -1,0 +1,1 @@
+"""One module per contestant; a function per case that it can take part in. Imported in the worker only."""

@@ -1,0 +1,123 @@
+"""What the workers measure with. Standard library only: the `start` case counts what a contestant imports."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import os
+import socket
+import time
+from collections.abc import Sequence
+from typing import Any, Self
+
+PAGE = os.sysconf("SC_PAGE_SIZE")
+PATIENCE_S = 60.0
+
+
+class WrongWork(Exception):
+    """A contestant did not do what it is measured for; its figures don't count."""
+
+
+def check(ok: bool, what: str) -> None:
+    """Refuse figures of work that was not done."""
+    if not ok:
+        raise WrongWork(what)
+
+
+def rss_mb() -> float:
+    """Resident memory of this process, MB."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * PAGE / 1e6
+
+
+def threads() -> int:
+    """Threads of this process, those of native libraries included."""
+    return len(os.listdir("/proc/self/task"))
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The value that this share of all values does not exceed."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, math.ceil(share * len(ordered)) - 1)]
+
+
+class Server:
+    """The load server, as a worker sees it.
+
+    Args:
+        port: Where it listens.
+    """
+
+    def __init__(self, port: int) -> None:
+        self.host = f"127.0.0.1:{port}"
+        self.http = f"http://{self.host}/v1"
+        self.ws = f"ws://{self.host}/v1"
+        self._control = socket.create_connection(("127.0.0.1", port))
+        self._lines = self._control.makefile("rb")
+
+    def ask(self, command: str) -> dict[str, Any]:
+        """Ask for "stats" or "audio"."""
+        self._control.sendall(command.encode() + b"\n")
+        answer: dict[str, Any] = json.loads(self._lines.readline())
+        return answer
+
+
+class Window:
+    """CPU of this process (all threads), wall time, and the server's CPU share, between enter and exit."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self.cpu_s = self.wall_s = self.server_share = 0.0
+
+    def __enter__(self) -> Self:
+        self._before = self._server.ask("stats")
+        self._wall, self._cpu = time.perf_counter(), time.process_time()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.cpu_s = time.process_time() - self._cpu
+        self.wall_s = time.perf_counter() - self._wall
+        after = self._server.ask("stats")
+        spent = after["cpu_s"] - self._before["cpu_s"]
+        self.server_share = spent / (after["wall_s"] - self._before["wall_s"])
+
+
+def latency_ms(samples: Any) -> float:
+    """Since the stamp in the first samples of a delta (`wire.StampedDelta`) was written."""
+    stamp_us = int.from_bytes(samples[:3].tobytes(), "little")
+    return (time.monotonic_ns() / 1000 - stamp_us) / 1000
+
+
+# -- outbound: a tone that survives resampling and mixing ------------------------------------------------------
+
+TONE_HZ = 440.0
+
+
+def tone_frames(rate: int, channels: int) -> list[bytes]:
+    """One second of a tone in frames of 10 ms, s16le, interleaved; of two channels the right one is silent."""
+    import numpy as np
+
+    wave = 16_000 * np.sin(2 * np.pi * TONE_HZ * np.arange(rate) / rate)
+    sound = np.zeros((rate, channels), "<i2")
+    sound[:, 0] = wave
+    size = rate // 100 * channels * 2
+    data = sound.tobytes()
+    return [data[at : at + size] for at in range(0, len(data), size)]
+
+
+def check_tone(server: Server, seconds: float, channels: int, wire_rate: int = 24_000) -> None:
+    """Refuse unless all of the tone reached the server, at the right pitch and level.
+
+    A client may hold back 100 ms at the end (its resampler's tail).
+    """
+    import numpy as np
+
+    audio = server.ask("audio")
+    heard_s = audio["samples"] / wire_rate
+    check(abs(heard_s - seconds) <= 0.1, f"{heard_s:.2f} s of audio on the wire in place of {seconds:.0f} s")
+    sound = np.frombuffer(base64.b64decode(audio["excerpt"]), "<i2").astype(float)
+    pitch = float(np.argmax(np.abs(np.fft.rfft(sound)))) * wire_rate / len(sound)
+    check(abs(pitch - TONE_HZ) <= 2, f"the tone is at {pitch:.0f} Hz in place of {TONE_HZ:.0f}")
+    level, wanted = float(np.sqrt(np.mean(sound**2))), 16_000 / math.sqrt(2) / channels
+    check(0.9 < level / wanted < 1.1, f"the tone's level is {level / wanted:.2f} of what it should be")

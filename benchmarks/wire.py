@@ -1,0 +1,120 @@
+"""What the load server says, made beforehand as bytes for the socket. Standard library only."""
+
+from __future__ import annotations
+
+import base64
+import json
+import random
+import struct
+from typing import Any
+
+RATE = 24_000
+DELTA_MS = 100
+DELTA_SAMPLES = RATE * DELTA_MS // 1000
+# Of a response: one piece of the transcript after so many audio deltas.
+TRANSCRIPT_EVERY = 4
+# The first three samples of a stamped delta are the time of sending: 48 bits of monotonic microseconds, 8 characters
+# of base64.
+STAMP_BYTES = 6
+
+_RESPONSE, _ITEM = "resp_bench", "item_bench"
+_WHERE = {"response_id": _RESPONSE, "item_id": _ITEM, "output_index": 0, "content_index": 0}
+_NOISE = random.Random(5).randbytes(2 * DELTA_SAMPLES)
+
+
+def text_frame(payload: bytes) -> bytes:
+    """An unmasked text frame."""
+    size = len(payload)
+    if size < 126:
+        return struct.pack("!BB", 0x81, size) + payload
+    if size < 1 << 16:
+        return struct.pack("!BBH", 0x81, 126, size) + payload
+    return struct.pack("!BBQ", 0x81, 127, size) + payload
+
+
+def event(kind: str, **fields: Any) -> bytes:
+    """A server event as a frame."""
+    return text_frame(json.dumps({"type": kind, "event_id": "event_bench", **fields}).encode())
+
+
+def audio_delta(pcm: bytes) -> bytes:
+    """A delta of audio as a frame."""
+    return event("response.output_audio.delta", **_WHERE, delta=base64.b64encode(pcm).decode())
+
+
+def numbered_delta(number: int) -> bytes:
+    """100 ms of noise whose first sample is a number, so that a consumer can tell that none is missing."""
+    return audio_delta(struct.pack("<h", number) + _NOISE[2:])
+
+
+class StampedDelta:
+    """A delta whose first samples are written at the moment of sending."""
+
+    def __init__(self) -> None:
+        self._frame = bytearray(audio_delta(_NOISE))
+        self._at = self._frame.index(base64.b64encode(_NOISE)[:64])
+
+    def stamp(self, now_ns: int) -> bytes:
+        """The frame with this time in it."""
+        stamp = (now_ns // 1000).to_bytes(STAMP_BYTES, "little")
+        self._frame[self._at : self._at + 8] = base64.b64encode(stamp)
+        return bytes(self._frame)
+
+
+def transcript_delta() -> bytes:
+    """A piece of the transcript."""
+    return event("response.output_audio_transcript.delta", **_WHERE, delta=" word")
+
+
+def _response(status: str, output: list[Any]) -> dict[str, Any]:
+    return {"id": _RESPONSE, "object": "realtime.response", "status": status, "output": output}
+
+
+def _item(status: str) -> dict[str, Any]:
+    return {
+        "id": _ITEM,
+        "object": "realtime.item",
+        "type": "message",
+        "role": "assistant",
+        "status": status,
+        "content": [],
+    }
+
+
+def beginning() -> bytes:
+    """All that comes before the first delta of a response."""
+    return (
+        event("response.created", response=_response("in_progress", []))
+        + event("response.output_item.added", response_id=_RESPONSE, output_index=0, item=_item("in_progress"))
+        + event("conversation.item.added", previous_item_id=None, item=_item("in_progress"))
+        + event("response.content_part.added", **_WHERE, part={"type": "audio", "transcript": ""})
+    )
+
+
+def ending() -> bytes:
+    """All that comes after the last one."""
+    return (
+        event("response.output_audio.done", **_WHERE)
+        + event("response.output_item.done", response_id=_RESPONSE, output_index=0, item=_item("completed"))
+        + event("conversation.item.done", previous_item_id=None, item=_item("completed"))
+        + event("response.done", response=_response("completed", [_item("completed")]))
+    )
+
+
+def burst(deltas: int) -> bytes:
+    """A whole response, the transcript between the deltas."""
+    parts = [beginning()]
+    for number in range(deltas):
+        parts.append(numbered_delta(number))
+        if number % TRANSCRIPT_EVERY == 0:
+            parts.append(transcript_delta())
+    return b"".join([*parts, ending()])
+
+
+def transcripts(deltas: int) -> int:
+    """How many pieces of transcript a burst has."""
+    return (deltas + TRANSCRIPT_EVERY - 1) // TRANSCRIPT_EVERY
+
+
+SESSION_CREATED = event("session.created", session={"id": "sess_bench", "type": "realtime", "model": "bench"})
+SPEECH_STARTED = event("input_audio_buffer.speech_started", item_id="item_user", audio_start_ms=0)

@@ -83,6 +83,19 @@ class Window:
         self.server_share = spent / (after["wall_s"] - self._before["wall_s"])
 
 
+    def per_event(self, events: int) -> dict[str, float]:
+        """Figures for a burst."""
+        return {
+            "cpu_us": self.cpu_s * 1e6 / events,
+            "wall_us": self.wall_s * 1e6 / events,
+            "server_share": self.server_share,
+        }
+
+    def per_second(self, seconds: float) -> dict[str, float]:
+        """Figures for so many seconds of audio."""
+        return {"cpu_ms": self.cpu_s * 1000 / seconds, "server_share": self.server_share}
+
+
 def latency_ms(samples: Any) -> float:
     """Since the stamp in the first samples of a delta (`wire.StampedDelta`) was written."""
     stamp_us = int.from_bytes(samples[:3].tobytes(), "little")

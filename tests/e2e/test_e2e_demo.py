@@ -34,6 +34,7 @@ def utterances(samples: Samples, rate: int) -> list[Samples]:
     return pieces
 
 
+@pytest.mark.full
 @pytest.mark.timeout(120)
 def test_the_demo_holds_its_conversation(tmp_path: Path) -> None:
     done = subprocess.run(

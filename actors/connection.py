@@ -15,6 +15,7 @@ from antiphon.actors.emitter import Emitter
 from antiphon.actors.outgoing import encode_entry
 from antiphon.actors.socket_effects import (
     AdoptSocket,
+    Announce,
     Flush,
     OpenSocket,
     ReleaseSocket,
@@ -135,6 +136,16 @@ class ConnectionActor(CoreActor):
                 transport.close(effect.code)
             transport.abort()
 
+    def _announce(self, effect: Announce) -> None:
+        self._announce_payload(encode_entry(effect.entry, self.core.spec.dialect))
+
+    def _announce_payload(self, payload: bytes) -> None:
+        """Show those who listen to the wire what has been written."""
+        if self.emitter.wants("openai_client_event_queued"):
+            event = msgspec.json.decode(payload)
+            event["type"] = ga_type(event.get("type", ""))
+            self.emitter.emit("openai_client_event_queued", event)
+
     def _say_goodbye(self, effect: SayGoodbye) -> None:
         if self._transport is not None:
             self._transport.close(effect.code)
@@ -157,7 +168,6 @@ class ConnectionActor(CoreActor):
         if self._transport is None:
             return
         queue, transport, dialect = self.core.queue, self._transport, self.core.spec.dialect
-        listened = self.emitter.wants("openai_client_event_queued")
         written: list[Any] = []
         while True:
             replayed = queue.replaying
@@ -170,13 +180,10 @@ class ConnectionActor(CoreActor):
                 # Only `send_event` can bring such a thing; it must cost nobody else their turn.
                 logger.error("an event could not be encoded and is left out: %s", error)
                 continue
-            if listened:
-                event = msgspec.json.decode(payload)
-                event["type"] = ga_type(event.get("type", ""))
-                self.emitter.emit("openai_client_event_queued", event)
             if not transport.send(payload):
                 queue.hold(entry, replayed)
                 break
+            self._announce_payload(payload)
             written.append(entry)
         if written:
             for effect in self.core.handle(m.FramesWritten(written), self.strand.runtime.now()):
@@ -192,5 +199,6 @@ ConnectionActor.performers.update(
         SayGoodbye: ConnectionActor._say_goodbye,
         SendPing: ConnectionActor._send_ping,
         Flush: ConnectionActor._flush,
+        Announce: ConnectionActor._announce,
     }
 )

@@ -141,10 +141,12 @@ class _Dialling:
     def _connect(self, host: str, port: int) -> socket.socket:
         """Connect to the first address of a host that answers."""
         last: OSError | None = None
-        for family, kind, protocol, _, address in socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM):
+        addresses = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)
+        for tried, (family, kind, protocol, _, address) in enumerate(addresses):
             sock = self._adopt(socket.socket(family, kind, protocol))
             try:
-                sock.settimeout(self._time_left())
+                # A share of the time for each, so that a dead IPv6 route leaves some for IPv4.
+                sock.settimeout(self._time_left() / (len(addresses) - tried))
                 sock.connect(address)
             except OSError as error:
                 sock.close()

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from antiphon.actors.audio import preload as load_scipy
 from antiphon.actors.errors import RealtimeError
 from antiphon.actors.io_loop import IoLoop, Timer
 from antiphon.actors.pool import BlockingPool
@@ -105,6 +106,8 @@ class Engine:
         tool_workers: Tools that may run at once, of all sessions together; at least 1.
         dispatcher: "pool": sessions share the workers; "thread": each session has a thread of its own, for
             debugging.
+        preload: Load scipy in the background when the first session begins. False is for those who push nothing
+            but mono at the wire's rate: they never need it.
 
     Raises:
         ValueError: A number is below 1, or the dispatcher is unknown.
@@ -120,6 +123,7 @@ class Engine:
         io_threads: int = EngineConfig().io_threads,
         tool_workers: int = EngineConfig().tool_workers,
         dispatcher: Literal["pool", "thread"] = "pool",
+        preload: bool = True,
     ) -> None:
         counts = {"workers": workers, "io_threads": io_threads, "tool_workers": tool_workers}
         for name, value in counts.items():
@@ -134,6 +138,7 @@ class Engine:
         self._last: _Threads | None = None
         self._sessions: dict[object, Callable[[float], None]] = {}
         self._closed = False
+        self._preload = preload
         self._connections = itertools.count()
         self._user_pool = BlockingPool("antiphon-user", POOL_LIMIT)
         self._tool_pool = BlockingPool("antiphon-tool", tool_workers)
@@ -204,6 +209,10 @@ class Engine:
             self._sessions[session] = end
             if self._threads is None:
                 self._threads = _Threads(self._config)
+            load, self._preload = self._preload, False
+        if load:
+            # 0.75 s that the first push at another rate would otherwise take, on a worker.
+            self._dial_pool.run(load_scipy)
 
     def release(self, session: object) -> None:
         """Count a session out; stops the threads after the last one."""

@@ -44,5 +44,11 @@ class ReportState(msgspec.Struct, frozen=True):
     reason: str
 
 
+class Announce(msgspec.Struct, frozen=True):
+    """Show those who listen to the wire an entry of which the socket has just taken the rest."""
+
+    entry: Any
+
+
 class Flush(msgspec.Struct, frozen=True):
     """Write what the queue holds, as far as the socket takes it."""

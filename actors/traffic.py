@@ -17,7 +17,7 @@ from antiphon.actors.core import Core, handles
 from antiphon.actors.events import AudioDropped, DtmfReceived, InputIdleTimeout, RateLimitsUpdated
 from antiphon.actors.outgoing import ITEM_EVENTS, OutgoingQueue
 from antiphon.actors.routes import ROUTES
-from antiphon.actors.socket_effects import Flush, SayGoodbye, State
+from antiphon.actors.socket_effects import Announce, Flush, SayGoodbye, State
 
 logger = logging.getLogger("antiphon.connection")
 
@@ -168,6 +168,7 @@ class Traffic(Core):
             return
         written = self.queue.drained()
         if written is not None:
+            self.do(Announce(written))
             self._written(written)
         self.do(Flush())
         self._say_goodbye_when_all_is_said()

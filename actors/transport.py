@@ -269,6 +269,7 @@ class SocketTransport:
             try:
                 frames = self._reader.feed(data)
             except FramingError as error:
+                self._pass_on(error.frames)
                 self.close(PROTOCOL_VIOLATION)
                 self._lose(str(error))
                 return

@@ -31,7 +31,15 @@ Frame = tuple[int, bytes]
 
 
 class FramingError(Exception):
-    """The peer broke the framing; the connection can't be used any more."""
+    """The peer broke the framing; the connection can't be used any more.
+
+    Attributes:
+        frames: What had been read before, in the same go.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.frames: list[Frame] = []
 
 
 class FrameReader:
@@ -78,7 +86,11 @@ class FrameReader:
             data = b"".join(self._chunks)
             self._chunks.clear()
         frames: list[Frame] = []
-        position = self._parse(data, frames)
+        try:
+            position = self._parse(data, frames)
+        except FramingError as error:
+            error.frames = frames
+            raise
         if position < len(data):
             rest = data[position:] if position else data
             self._chunks.append(rest)

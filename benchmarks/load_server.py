@@ -9,8 +9,8 @@ It prints its port. What a connection gets is told by the model's name in the ad
 - `sink`: nothing
 
 A commit is answered with speech_started; a clear too, for `sink`: every client tells its user of that event.
-What comes in is kept as it came, and decoded only when `stats` or `audio` is asked for on a connection that speaks
-lines in place of HTTP.
+What comes in is kept as it came, and decoded only when `audio` is asked for, on a connection that speaks lines in
+place of HTTP; `forget` throws it away, `stats` tells the server's own CPU time.
 """
 
 from __future__ import annotations
@@ -27,7 +27,11 @@ from typing import Any
 
 from benchmarks import wire
 
-CLEAR, COMMIT, APPEND = b"input_audio_buffer.clear", b"input_audio_buffer.commit", b"input_audio_buffer.append"
+CLEAR, COMMIT, APPEND = (
+    b"input_audio_buffer.clear",
+    b"input_audio_buffer.commit",
+    b"input_audio_buffer.append",
+)
 # Larger frames are audio and not looked at while the clock runs.
 SMALL = 1024
 PERIOD_S = wire.DELTA_MS / 1000
@@ -201,6 +205,9 @@ class LoadServer:
             reply: dict[str, Any] = {"cpu_s": time.process_time(), "wall_s": time.perf_counter()}
             if command == b"audio":
                 reply = self._audio()
+            elif command == b"forget":
+                for other in self._peers:
+                    other.kept.clear()
             self._send(peer, json.dumps(reply).encode() + b"\n")
 
     def _audio(self) -> dict[str, Any]:

@@ -57,7 +57,7 @@ class Server:
         self._lines = self._control.makefile("rb")
 
     def ask(self, command: str) -> dict[str, Any]:
-        """Ask for "stats" or "audio"."""
+        """Ask for "stats" or "audio", or to "forget" what came in."""
         self._control.sendall(command.encode() + b"\n")
         answer: dict[str, Any] = json.loads(self._lines.readline())
         return answer
@@ -81,7 +81,6 @@ class Window:
         after = self._server.ask("stats")
         spent = after["cpu_s"] - self._before["cpu_s"]
         self.server_share = spent / (after["wall_s"] - self._before["wall_s"])
-
 
     def per_event(self, events: int) -> dict[str, float]:
         """Figures for a burst."""

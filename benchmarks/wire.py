@@ -85,7 +85,9 @@ def beginning() -> bytes:
     """All that comes before the first delta of a response."""
     return (
         event("response.created", response=_response("in_progress", []))
-        + event("response.output_item.added", response_id=_RESPONSE, output_index=0, item=_item("in_progress"))
+        + event(
+            "response.output_item.added", response_id=_RESPONSE, output_index=0, item=_item("in_progress")
+        )
         + event("conversation.item.added", previous_item_id=None, item=_item("in_progress"))
         + event("response.content_part.added", **_WHERE, part={"type": "audio", "transcript": ""})
     )

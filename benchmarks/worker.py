@@ -1,6 +1,6 @@
 """Runs one case for one contestant, in this process, and prints the figures as one line of JSON.
 
-    python -m benchmarks.worker CONTESTANT CASE PORT '{"parameter": …}'
+python -m benchmarks.worker CONTESTANT CASE PORT '{"parameter": …}'
 """
 
 from __future__ import annotations

@@ -170,7 +170,11 @@ class Connection:
         kind = frame_type(frame)
         with self._lock:
             self._log.add(self.index, "sent", kind, frame)
-            self._socket.send(frame, text=not binary)
+            try:
+                self._socket.send(frame, text=not binary)
+            except require("websockets.exceptions", "local").ConnectionClosed:
+                # Reading goes on to the end of what the client has sent, and then says so.
+                return
             if self._player is not None:
                 self._play(self._player.sent(kind))
 

@@ -26,7 +26,8 @@ def _connect(server: Server, model: str) -> socket.socket:
     sock = socket.create_connection((host, int(port)))
     sock.sendall(
         f"GET /v1/realtime?model={model} HTTP/1.1\r\nHost: {server.host}\r\nUpgrade: websocket\r\n"
-        "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: Zmxvb3JmbG9vcmZsb29yZg==\r\n\r\n".encode()
+        "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        "Sec-WebSocket-Key: Zmxvb3JmbG9vcmZsb29yZg==\r\n\r\n".encode()
     )
     while b"\r\n\r\n" not in sock.recv(1 << 16, socket.MSG_PEEK):
         pass

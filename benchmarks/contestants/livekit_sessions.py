@@ -43,6 +43,18 @@ async def _answered(heard: asyncio.Event) -> None:
     heard.clear()
 
 
+async def _warm_up(server: Server, session: Any) -> None:
+    """The same as antiphon gets: a resampled push, a commit, an answer."""
+    from livekit import rtc
+
+    heard = _speech_started(session)
+    for _ in range(20):
+        session.push_audio(rtc.AudioFrame(bytes(960), 48_000, 1, 480))
+    session.commit_audio()
+    await _answered(heard)
+    server.ask("forget")
+
+
 async def _first_message(made: asyncio.Queue[Any]) -> Any:
     generation = await asyncio.wait_for(made.get(), PATIENCE_S)
     return await anext(aiter(generation.message_stream))
@@ -61,7 +73,7 @@ async def _inbound(server: Server, deltas: int) -> dict[str, Any]:
     model = _model(server, f"inbound-{deltas}")
     session = model.session()
     made = _generations(session)
-    await asyncio.sleep(0.5)  # connected: it has no other sign
+    await _warm_up(server, session)
     taken = words = 0
     with Window(server) as window:
         session.clear_audio()
@@ -89,9 +101,8 @@ async def _outbound(server: Server, rate: int, channels: int, seconds: int) -> d
     frames = tone_frames(rate, channels)
     model = _model(server, "sink")
     session = model.session()
+    await _warm_up(server, session)
     heard = _speech_started(session)
-    session.clear_audio()
-    await _answered(heard)
     with Window(server) as window:
         for _ in range(seconds):
             for number, frame in enumerate(frames):
@@ -100,9 +111,9 @@ async def _outbound(server: Server, rate: int, channels: int, seconds: int) -> d
                     await asyncio.sleep(0)  # let the sender run; at each push it would only cost more
         session.commit_audio()
         await _answered(heard)
-    check_tone(server, seconds, channels)
     await session.aclose()
     await model.aclose()
+    check_tone(server, seconds, channels)
     return window.per_second(seconds)
 
 
@@ -143,8 +154,9 @@ async def _consume(made: asyncio.Queue[Any], latencies: list[float]) -> None:
     import numpy as np
 
     message = await _first_message(made)
-    async for frame in message.audio_stream:
-        latencies.append(latency_ms(np.frombuffer(frame.data, np.int16)))
+    latencies.extend(
+        [latency_ms(np.frombuffer(frame.data, np.int16)) async for frame in message.audio_stream]
+    )
 
 
 def density(server: Server, sessions: int, seconds: int) -> dict[str, Any]:
@@ -158,27 +170,26 @@ async def _density(server: Server, sessions: int, seconds: int) -> dict[str, Any
     push = bytes(480)
     model = _model(server, f"density-{seconds * 10}")
     first = model.session()
-    await asyncio.sleep(0.5)
-    await first.aclose()  # everything is loaded
+    await _warm_up(server, first)
+    await first.aclose()
     before = rss_mb()
     alive = [model.session() for _ in range(sessions)]
     queues = [_generations(session) for session in alive]
     await asyncio.sleep(1.0 + sessions / 100)
     grown_kb = (rss_mb() - before) * 1000 / sessions
     latencies: list[list[float]] = [[] for _ in alive]
-    consumers = [
-        asyncio.create_task(_consume(*pair)) for pair in zip(queues, latencies, strict=True)
-    ]
+    consumers = [asyncio.create_task(_consume(*pair)) for pair in zip(queues, latencies, strict=True)]
     with Window(server) as window:
         for session in alive:
             session.clear_audio()
         due = time.monotonic()
-        for _ in range(seconds * 100):
+        for turn in range(seconds * 100):
+            if turn == seconds * 50:
+                its_threads = threads()
             for session in alive:
                 session.push_audio(rtc.AudioFrame(push, 24_000, 1, 240))
             due += 0.01
             await asyncio.sleep(max(0.0, due - time.monotonic()))
-        its_threads = threads()
         await asyncio.wait_for(asyncio.gather(*consumers), PATIENCE_S)
     counts = {len(one) for one in latencies}
     check(counts == {seconds * 10}, f"sessions got {sorted(counts)} deltas in place of {seconds * 10}")

@@ -22,19 +22,18 @@ def inbound(server: Server, deltas: int) -> dict[str, Any]:
     from benchmarks import wire
 
     taken = words = 0
-    with _client(server).realtime.connect(model=f"inbound-{deltas}") as connection:
-        with Window(server) as window:
-            connection.input_audio_buffer.clear()
-            for event in connection:
-                if event.type == "response.output_audio.delta":
-                    samples = np.frombuffer(base64.b64decode(event.delta), np.int16)
-                    good = len(samples) == wire.DELTA_SAMPLES and samples[0] == taken
-                    check(good, f"delta {taken} is wrong")
-                    taken += 1
-                elif event.type == "response.output_audio_transcript.delta":
-                    words += 1
-                elif event.type == "response.done":
-                    break
+    with _client(server).realtime.connect(model=f"inbound-{deltas}") as connection, Window(server) as window:
+        connection.input_audio_buffer.clear()
+        for event in connection:
+            if event.type == "response.output_audio.delta":
+                samples = np.frombuffer(base64.b64decode(event.delta), np.int16)
+                good = len(samples) == wire.DELTA_SAMPLES and samples[0] == taken
+                check(good, f"delta {taken} is wrong")
+                taken += 1
+            elif event.type == "response.output_audio_transcript.delta":
+                words += 1
+            elif event.type == "response.done":
+                break
     check(taken == deltas and words == wire.transcripts(deltas), f"{taken} deltas, {words} transcripts")
     return window.per_event(taken + words)
 

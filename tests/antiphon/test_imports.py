@@ -139,9 +139,7 @@ def test_importing_alone_loads_next_to_nothing() -> None:
     assert not heavy & {str(name).partition(".")[0] for name in result["new"]}  # type: ignore[attr-defined]
 
 
-def xtest_the_first_session_loads_scipy_in_the_background() -> None:
-    # BUG: nobody calls actors.audio.preload, so the first push that is not 24 kHz mono imports scipy.signal on an
-    # engine's worker (AudioInCore → WireAudio → Resampler): 0.7 s and more, in which its other sessions stand still.
+def test_the_first_session_loads_scipy_in_the_background() -> None:
     result = run(
         """if True:
         import json, sys, threading, time

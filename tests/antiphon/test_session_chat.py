@@ -416,7 +416,6 @@ def test_the_items_of_a_discarded_response_are_mirrored_and_left_alone_while_the
     assert talk.contents() == [("w", "Hel")]
 
 
-# BUG: generation_core._finish_messages tells the mirror of out-of-band messages too; see the report.
 def test_an_out_of_band_response_leaves_the_conversation_as_it_is(talk: Talk) -> None:
     reply = talk.session.generate_reply(conversation="none")
     talk.driver.run()

@@ -181,7 +181,6 @@ def plain(city: str) -> str:
     return city
 
 
-# BUG: update_tools asks a thing that is no tool for its name: AttributeError; see the report.
 @pytest.mark.parametrize("bad", [plain, {"name": "dict"}, None], ids=["function", "dict", "None"])
 def test_what_is_no_tool_is_logged_and_left_out(
     talk: Talk, bad: Any, caplog: pytest.LogCaptureFixture
@@ -192,7 +191,6 @@ def test_what_is_no_tool_is_logged_and_left_out(
     assert "is no tool" in caplog.text
 
 
-# BUG: such a schema passes, and then the whole session.update can't be encoded and is lost; see the report.
 def test_a_schema_that_is_not_json_is_logged_and_left_out(
     talk: Talk, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -360,7 +360,6 @@ def test_what_no_proxy_names_is_reached_directly(
         assert proxy.asked == [f"127.0.0.1:{tls.port}"]
 
 
-# BUG: actors/dialling.py, `proxy_from_environment`: urllib's `proxy_bypass` knows no networks
 def test_no_proxy_may_name_a_network(
     server: LocalServer, authority: trustme.CA, trusting: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -514,8 +513,6 @@ def test_a_callable_that_fails_is_a_failed_handshake(server: LocalServer) -> Non
     failing(server, RuntimeError)
 
 
-# BUG: actors/dialling.py, `describe_failure`, quotes any ValueError as "our own complaint"; one that the user's
-# callable raises is quoted too, secret and all. antiphon/endpoint.py, `_fetch`, should catch what the callable raises
 def test_a_callable_that_raises_a_value_error_is_not_quoted(server: LocalServer) -> None:
     failing(server, ValueError)
 

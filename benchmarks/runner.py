@@ -1,0 +1,119 @@
+"""Runs cases: each contestant in a fresh process against a fresh load server, interleaved, round after round."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.cases import Case, Contestant
+
+ROOT = Path(__file__).parents[1]
+LIMIT_S = 120.0
+
+
+def peers_python() -> str | None:
+    """The interpreter that has the peers: BENCH_PYTHON, else that of `.venv-bench`, else none."""
+    given = os.environ.get("BENCH_PYTHON")
+    if given:
+        return given
+    made = ROOT / ".venv-bench" / "bin" / "python"
+    return str(made) if made.exists() else None
+
+
+def missing(contestant: Contestant, python: str | None) -> str | None:
+    """Why a contestant can't take part; None if it can."""
+    if contestant.peer is None:
+        return None
+    if python is None:
+        return "no interpreter for the peers: set BENCH_PYTHON or make .venv-bench (`make bench` does)"
+    code = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({contestant.peer!r}) is None)"
+    if subprocess.run([python, "-c", code], capture_output=True, cwd=ROOT).returncode:
+        return f"{contestant.peer} is not installed in {python}"
+    return None
+
+
+@dataclass
+class Result:
+    """What one contestant did in one case.
+
+    Attributes:
+        contestant: Who.
+        figures: The smallest of all rounds, each by itself; of the server's CPU share, the largest.
+        problem: Why there are no figures.
+        rounds: All figures, round after round.
+    """
+
+    contestant: Contestant
+    figures: dict[str, float] = field(default_factory=dict)
+    problem: str | None = None
+    rounds: list[dict[str, float]] = field(default_factory=list)
+
+    def add(self, figures: dict[str, float]) -> None:
+        """Take in a round."""
+        self.rounds.append(figures)
+        for name, value in figures.items():
+            best = max if name == "server_share" else min
+            self.figures[name] = best(value, self.figures.get(name, value))
+
+
+def run_case(
+    case: Case, parameters: dict[str, Any], rounds: int, absent: dict[Contestant, str]
+) -> list[Result]:
+    """Run a case; a contestant that fails is out after its first failure.
+
+    Args:
+        case: Which.
+        parameters: Instead of the case's own.
+        rounds: How many.
+        absent: Who can't take part, and why.
+    """
+    results = [Result(one, problem=absent.get(one)) for one in case.contestants]
+    for _ in range(rounds):
+        for result in results:
+            if result.problem is None:
+                answer = _run_once(case, result.contestant, parameters)
+                result.problem = answer.get("wrong")
+                if result.problem is None:
+                    result.add(answer["figures"])
+    return results
+
+
+def _run_once(case: Case, contestant: Contestant, parameters: dict[str, Any]) -> dict[str, Any]:
+    python = sys.executable if contestant.peer is None else peers_python()
+    assert python is not None
+    with _load_server() as port:
+        command = [
+            python,
+            "-m",
+            "benchmarks.worker",
+            contestant.module,
+            case.name,
+            port,
+            json.dumps(parameters),
+        ]
+        try:
+            done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S)
+        except subprocess.TimeoutExpired:
+            return {"wrong": f"not done within {LIMIT_S:.0f} s"}
+    if done.returncode:
+        return {"wrong": (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]}
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return answer
+
+
+@contextmanager
+def _load_server() -> Iterator[str]:
+    command = [sys.executable, "-m", "benchmarks.load_server"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            yield server.stdout.readline().strip()
+        finally:
+            server.kill()

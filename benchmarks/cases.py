@@ -72,8 +72,11 @@ _START = {
 }
 _DENSITY = {
     "cpu_ms": "CPU ms/session-s",
-    "p50_ms": "p50 ms",
-    "p99_ms": "p99 ms",
+    "p50_ms": "in p50 ms",
+    "p99_ms": "p99",
+    "max_ms": "max",
+    "push_p50_ms": "out p50 ms",
+    "push_p99_ms": "p99",
     "threads": "threads",
     "rss_session_kb": "RSS KB/session",
 }

@@ -55,7 +55,8 @@ class Peer:
         self.scenario, self.count = "sink", 0
         self.incoming = bytearray()
         self.outgoing = memoryview(b"")
-        self.kept: list[tuple[bytes, bytes]] = []
+        self.read_ns = 0
+        self.kept: list[tuple[int, bytes, bytes]] = []
 
 
 class LoadServer:
@@ -106,6 +107,7 @@ class LoadServer:
         if not data:
             self._drop(peer)
             return
+        peer.read_ns = time.monotonic_ns()
         peer.incoming += data
         if not peer.speaks:
             self._greet(peer)
@@ -177,7 +179,7 @@ class LoadServer:
         elif opcode == 9:
             self._send(peer, bytes((0x8A, len(payload))) + unmask(key, payload))
         elif opcode == 1:
-            peer.kept.append((key, payload))
+            peer.kept.append((peer.read_ns, key, payload))
             if len(payload) < SMALL:
                 text = unmask(key, payload)
                 if COMMIT in text or (CLEAR in text and peer.scenario == "sink"):
@@ -211,15 +213,21 @@ class LoadServer:
             self._send(peer, json.dumps(reply).encode() + b"\n")
 
     def _audio(self) -> dict[str, Any]:
-        """What came in, over all connections: samples, frames, and one second from the middle."""
-        parts = []
-        for peer in self._peers:
-            texts = (unmask(key, payload) for key, payload in peer.kept)
-            parts += [base64.b64decode(json.loads(text)["audio"]) for text in texts if APPEND in text]
+        """What came in, over all connections: samples, one second from the middle, and how old stamps were.
+
+        A stamp is at the start of the last 10 ms of a frame, if the client put one there.
+        """
+        parts, ages_ms = [], []
+        for read_ns, key, payload in (kept for peer in self._peers for kept in peer.kept):
+            text = unmask(key, payload)
+            if APPEND in text:
+                pcm = base64.b64decode(json.loads(text)["audio"])
+                parts.append(pcm)
+                ages_ms.append(wire.age_ms(pcm[-wire.PUSH_BYTES :], read_ns))
         pcm = b"".join(parts)
         middle = len(pcm) // 4 * 2
         excerpt = base64.b64encode(pcm[middle : middle + 2 * wire.RATE]).decode()
-        return {"samples": len(pcm) // 2, "frames": len(parts), "excerpt": excerpt}
+        return {"samples": len(pcm) // 2, "excerpt": excerpt, "ages_ms": ages_ms}
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ import time
 from collections.abc import Sequence
 from typing import Any, Self
 
+from benchmarks import wire
+
 PAGE = os.sysconf("SC_PAGE_SIZE")
 PATIENCE_S = 60.0
 
@@ -29,6 +31,11 @@ def rss_mb() -> float:
     """Resident memory of this process, MB."""
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * PAGE / 1e6
+
+
+def rss_growth(before_mb: float, after_mb: float, sessions: int) -> dict[str, float]:
+    """What a session takes; of a few sessions it would be noise."""
+    return {"rss_session_kb": (after_mb - before_mb) * 1000 / sessions} if sessions >= 10 else {}
 
 
 def threads() -> int:
@@ -95,10 +102,31 @@ class Window:
         return {"cpu_ms": self.cpu_s * 1000 / seconds, "server_share": self.server_share}
 
 
-def latency_ms(samples: Any) -> float:
-    """Since the stamp in the first samples of a delta (`wire.StampedDelta`) was written."""
-    stamp_us = int.from_bytes(samples[:3].tobytes(), "little")
-    return (time.monotonic_ns() / 1000 - stamp_us) / 1000
+def age_ms(samples: Any) -> float:
+    """Since the stamp in the first samples of a delta was written."""
+    return wire.age_ms(samples[:3].tobytes(), time.monotonic_ns())
+
+
+def check_density(
+    server: Server, window: Window, sessions: int, seconds: int, latencies: list[list[float]]
+) -> dict[str, float]:
+    """The figures of `density`, unless audio is missing in either direction."""
+    counts = {len(one) for one in latencies}
+    check(counts == {seconds * 10}, f"sessions got {sorted(counts)} deltas in place of {seconds * 10}")
+    audio = server.ask("audio")
+    # less than one chunk of each may still be gathered
+    pushed, got = sessions * seconds * wire.RATE, audio["samples"]
+    check(0 <= pushed - got <= sessions * wire.RATE // 10, f"{got} of {pushed} samples arrived")
+    into = [one for several in latencies for one in several]
+    out = audio["ages_ms"]
+    return {
+        **window.per_second(sessions * seconds),
+        "p50_ms": percentile(into, 0.5),
+        "p99_ms": percentile(into, 0.99),
+        "max_ms": max(into),
+        "push_p50_ms": percentile(out, 0.5),
+        "push_p99_ms": percentile(out, 0.99),
+    }
 
 
 # -- outbound: a tone that survives resampling and mixing ------------------------------------------------------

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
-import random
 import struct
+import time
 from typing import Any
 
 RATE = 24_000
@@ -13,13 +13,15 @@ DELTA_MS = 100
 DELTA_SAMPLES = RATE * DELTA_MS // 1000
 # Of a response: one piece of the transcript after so many audio deltas.
 TRANSCRIPT_EVERY = 4
-# The first three samples of a stamped delta are the time of sending: 48 bits of monotonic microseconds, 8 characters
-# of base64.
+# 10 ms, as the clients push it
+PUSH_BYTES = 2 * RATE // 100
+# The first three samples of stamped audio are the time of sending: 48 bits of monotonic microseconds, 8 characters of
+# base64.
 STAMP_BYTES = 6
 
 _RESPONSE, _ITEM = "resp_bench", "item_bench"
 _WHERE = {"response_id": _RESPONSE, "item_id": _ITEM, "output_index": 0, "content_index": 0}
-_NOISE = random.Random(5).randbytes(2 * DELTA_SAMPLES)
+_NOISE = bytes((n * n * 31 + n >> 3) & 255 for n in range(2 * DELTA_SAMPLES))
 
 
 def text_frame(payload: bytes) -> bytes:
@@ -59,6 +61,17 @@ class StampedDelta:
         stamp = (now_ns // 1000).to_bytes(STAMP_BYTES, "little")
         self._frame[self._at : self._at + 8] = base64.b64encode(stamp)
         return bytes(self._frame)
+
+
+def stamped_push() -> bytes:
+    """10 ms of audio with the time in it."""
+    stamp = (time.monotonic_ns() // 1000).to_bytes(STAMP_BYTES, "little")
+    return stamp + bytes(PUSH_BYTES - STAMP_BYTES)
+
+
+def age_ms(pcm: bytes, now_ns: int) -> float:
+    """How long before `now_ns` the stamp was written."""
+    return now_ns / 1e6 - int.from_bytes(pcm[:STAMP_BYTES], "little") / 1000
 
 
 def transcript_delta() -> bytes:

@@ -11,14 +11,16 @@ from benchmarks.measure import (
     PATIENCE_S,
     Server,
     Window,
+    age_ms,
     check,
+    check_density,
     check_tone,
-    latency_ms,
-    percentile,
+    rss_growth,
     rss_mb,
     threads,
     tone_frames,
 )
+from benchmarks.wire import stamped_push
 
 if TYPE_CHECKING:
     from antiphon import GenerationCreatedEvent, RealtimeModel, RealtimeSession
@@ -120,12 +122,11 @@ def start(server: Server) -> dict[str, Any]:
 
 def _consume(made: queue.SimpleQueue[GenerationCreatedEvent], latencies: list[float]) -> None:
     message = made.get(timeout=PATIENCE_S).message_stream.get(PATIENCE_S)
-    latencies.extend(latency_ms(frame.data) for frame in message.audio_stream)
+    latencies.extend(age_ms(frame.data) for frame in message.audio_stream)
 
 
 def density(server: Server, sessions: int, seconds: int) -> dict[str, Any]:
     """Many sessions at real-time pace: one thread pushes for all, and each has a thread that takes its audio."""
-    push = bytes(480)
     with _model(server, f"density-{seconds * 10}") as model:
         with model.session() as first:
             _warm_up(server, first)
@@ -135,7 +136,7 @@ def density(server: Server, sessions: int, seconds: int) -> dict[str, Any]:
         for session in alive:
             session.wait_open()
         time.sleep(0.5)
-        grown_kb = (rss_mb() - before) * 1000 / sessions
+        after = rss_mb()
         latencies: list[list[float]] = [[] for _ in alive]
         consumers = [
             threading.Thread(target=_consume, args=pair) for pair in zip(queues, latencies, strict=True)
@@ -150,21 +151,10 @@ def density(server: Server, sessions: int, seconds: int) -> dict[str, Any]:
                 if turn == seconds * 50:
                     engine_threads = threads() - len(consumers)
                 for session in alive:
-                    session.push_audio(push, 24_000, 1)
+                    session.push_audio(stamped_push(), 24_000, 1)
                 due += 0.01
                 time.sleep(max(0.0, due - time.monotonic()))
             for consumer in consumers:
                 consumer.join(PATIENCE_S)
-        counts = {len(one) for one in latencies}
-        check(counts == {seconds * 10}, f"sessions got {sorted(counts)} deltas in place of {seconds * 10}")
-        # less than one chunk of each may still be gathered
-        pushed, got = sessions * seconds * 24_000, server.ask("audio")["samples"]
-        check(0 <= pushed - got <= sessions * 2_400, f"{got} of {pushed} samples arrived")
-    every = [one for several in latencies for one in several]
-    return {
-        **window.per_second(sessions * seconds),
-        "p50_ms": percentile(every, 0.5),
-        "p99_ms": percentile(every, 0.99),
-        "threads": engine_threads,
-        "rss_session_kb": grown_kb,
-    }
+        figures = check_density(server, window, sessions, seconds, latencies)
+    return figures | {"threads": engine_threads, **rss_growth(before, after, sessions)}

@@ -10,14 +10,16 @@ from benchmarks.measure import (
     PATIENCE_S,
     Server,
     Window,
+    age_ms,
     check,
+    check_density,
     check_tone,
-    latency_ms,
-    percentile,
+    rss_growth,
     rss_mb,
     threads,
     tone_frames,
 )
+from benchmarks.wire import stamped_push
 
 
 def _model(server: Server, name: str) -> Any:
@@ -154,9 +156,7 @@ async def _consume(made: asyncio.Queue[Any], latencies: list[float]) -> None:
     import numpy as np
 
     message = await _first_message(made)
-    latencies.extend(
-        [latency_ms(np.frombuffer(frame.data, np.int16)) async for frame in message.audio_stream]
-    )
+    latencies.extend([age_ms(np.frombuffer(frame.data, np.int16)) async for frame in message.audio_stream])
 
 
 def density(server: Server, sessions: int, seconds: int) -> dict[str, Any]:
@@ -167,7 +167,6 @@ def density(server: Server, sessions: int, seconds: int) -> dict[str, Any]:
 async def _density(server: Server, sessions: int, seconds: int) -> dict[str, Any]:
     from livekit import rtc
 
-    push = bytes(480)
     model = _model(server, f"density-{seconds * 10}")
     first = model.session()
     await _warm_up(server, first)
@@ -176,7 +175,7 @@ async def _density(server: Server, sessions: int, seconds: int) -> dict[str, Any
     alive = [model.session() for _ in range(sessions)]
     queues = [_generations(session) for session in alive]
     await asyncio.sleep(1.0 + sessions / 100)
-    grown_kb = (rss_mb() - before) * 1000 / sessions
+    after = rss_mb()
     latencies: list[list[float]] = [[] for _ in alive]
     consumers = [asyncio.create_task(_consume(*pair)) for pair in zip(queues, latencies, strict=True)]
     with Window(server) as window:
@@ -187,22 +186,12 @@ async def _density(server: Server, sessions: int, seconds: int) -> dict[str, Any
             if turn == seconds * 50:
                 its_threads = threads()
             for session in alive:
-                session.push_audio(rtc.AudioFrame(push, 24_000, 1, 240))
+                session.push_audio(rtc.AudioFrame(stamped_push(), 24_000, 1, 240))
             due += 0.01
             await asyncio.sleep(max(0.0, due - time.monotonic()))
         await asyncio.wait_for(asyncio.gather(*consumers), PATIENCE_S)
-    counts = {len(one) for one in latencies}
-    check(counts == {seconds * 10}, f"sessions got {sorted(counts)} deltas in place of {seconds * 10}")
-    pushed, got = sessions * seconds * 24_000, server.ask("audio")["samples"]
-    check(0 <= pushed - got <= sessions * 2_400, f"{got} of {pushed} samples arrived")
+    figures = check_density(server, window, sessions, seconds, latencies)
     for session in alive:
         await session.aclose()
     await model.aclose()
-    every = [one for several in latencies for one in several]
-    return {
-        **window.per_second(sessions * seconds),
-        "p50_ms": percentile(every, 0.5),
-        "p99_ms": percentile(every, 0.99),
-        "threads": its_threads,
-        "rss_session_kb": grown_kb,
-    }
+    return figures | {"threads": its_threads, **rss_growth(before, after, sessions)}

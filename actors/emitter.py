@@ -125,6 +125,8 @@ class Emitter:
     def on(self, name: str, callback: Callback, once: bool = False) -> Callback:
         """Call `callback(payload)` at each event of this name (at the next one only, with `once`)."""
         self._check(name)
+        if not callable(callback):
+            raise ValueError(f"the callback for {name} must be callable, not {callback!r}")
         with self._lock:
             self._callbacks = {
                 **self._callbacks,

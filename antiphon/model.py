@@ -120,12 +120,14 @@ class RealtimeModel:
         timeouts: Timeouts = Timeouts(),  # noqa: B008 - frozen
     ) -> None:
         settings.warn_about_temperature(temperature)
-        if not 10 <= input_chunk_ms <= 500:
-            raise ValueError(f"input_chunk_ms must be from 10 to 500, not {input_chunk_ms!r}")
-        if max_session_duration is not None and max_session_duration <= 0:
-            raise ValueError(f"max_session_duration must be above 0 s or None, not {max_session_duration!r}")
-        if max_message_size < 1024:
-            raise ValueError(f"max_message_size must be at least 1024 bytes, not {max_message_size!r}")
+        settings.in_range("input_chunk_ms", input_chunk_ms, 10, 500)
+        if max_session_duration is not None:
+            settings.in_range("max_session_duration", max_session_duration, 0.001, 1e9)
+        settings.in_range("max_message_size", max_message_size, 1024, 2**40)
+        settings.instance("conn_options", conn_options, ConnectOptions)
+        settings.instance("timeouts", timeouts, Timeouts)
+        settings.instance("supervision", supervision, SupervisorConfig)
+        settings.text("model", model)
         self._endpoint = find_endpoint(
             model=model,
             base_url=base_url,

@@ -73,7 +73,7 @@ class RealtimeSession:
         self._actors.start()
 
     def wait_open(self, timeout: float = 10.0) -> Self:
-        """Wait until the session is connected and configured.
+        """Wait until the session is connected and its configuration is written.
 
         Args:
             timeout: Seconds.
@@ -247,6 +247,8 @@ class RealtimeSession:
         Raises:
             ValueError: An argument is not understood; nothing is sent.
         """
+        if not isinstance(instructions, str) and instructions is not NOT_GIVEN and instructions is not None:
+            raise ValueError(f"instructions must be text, not {instructions!r}")
         params = ResponseCreateParams(
             instructions=instructions or NOT_GIVEN,
             tool_choice=_unless(tool_choice, settings.tool_choice),
@@ -330,6 +332,8 @@ class RealtimeSession:
             RealtimeError: No acknowledgement in time, the session is closed, or this is an engine thread.
         """
         forbid_blocking("update_chat_ctx")
+        if not isinstance(chat_ctx, ChatContext):
+            raise ValueError(f"chat_ctx must be a ChatContext, not {chat_ctx!r}")
         limit = self._timeouts.chat_ctx if timeout is None else timeout
         wanted = _with_encoded_pictures(chat_ctx)
         future: Future[ChatCtxReport] = Future()
@@ -337,7 +341,13 @@ class RealtimeSession:
         return future.result()
 
     def update_instructions(self, instructions: str) -> None:
-        """Change what the model is told to be and do."""
+        """Change what the model is told to be and do.
+
+        Raises:
+            ValueError: It is no text.
+        """
+        if not isinstance(instructions, str):
+            raise ValueError(f"instructions must be text, not {instructions!r}")
         self._actors.tell(m.CONNECTION, m.UpdateInstructions(instructions))
 
     @property

@@ -59,10 +59,10 @@ def turn_detection(value: Any) -> TurnDetection | None:
         value = {key: field for key, field in value.items() if key in known | {"type"}}
         value = _convert("turn_detection", value, ServerVad if kind == "server_vad" else SemanticVad)
     if isinstance(value, ServerVad):
-        _in_range("turn_detection.threshold", value.threshold, 0.0, 1.0)
-        _in_range("turn_detection.prefix_padding_ms", value.prefix_padding_ms, 0, 10_000)
-        _in_range("turn_detection.silence_duration_ms", value.silence_duration_ms, 0, 60_000)
-        _in_range("turn_detection.idle_timeout_ms", value.idle_timeout_ms, 1, 3_600_000)
+        in_range("turn_detection.threshold", value.threshold, 0.0, 1.0)
+        in_range("turn_detection.prefix_padding_ms", value.prefix_padding_ms, 0, 10_000)
+        in_range("turn_detection.silence_duration_ms", value.silence_duration_ms, 0, 60_000)
+        in_range("turn_detection.idle_timeout_ms", value.idle_timeout_ms, 1, 3_600_000)
         return value
     if isinstance(value, SemanticVad):
         _one_of("turn_detection.eagerness", value.eagerness, _EAGERNESS)
@@ -118,7 +118,7 @@ def truncation(value: Any) -> Any:
         value = {key: field for key, field in value.items() if (key, field) != ("type", "retention_ratio")}
     made = _struct("truncation", value, RetentionRatioTruncation)
     if made is not None:
-        _in_range("truncation.retention_ratio", made.retention_ratio, 0.0, 1.0)
+        in_range("truncation.retention_ratio", made.retention_ratio, 0.0, 1.0)
     return made
 
 
@@ -175,7 +175,7 @@ def speed(value: Any) -> float:
     """
     if value is None or value is NOT_GIVEN:
         raise ValueError("speed can't be switched off: it must be from 0.25 to 1.5")
-    _in_range("speed", value, 0.25, 1.5)
+    in_range("speed", value, 0.25, 1.5)
     return float(value)
 
 
@@ -200,7 +200,7 @@ def max_output_tokens(value: Any) -> Any:
         return value
     if not isinstance(value, int) or isinstance(value, bool):
         raise ValueError(f"max_response_output_tokens must be 1 to 4096 or 'inf', not {value!r}")
-    _in_range("max_response_output_tokens", value, 1, 4096)
+    in_range("max_response_output_tokens", value, 1, 4096)
     return value
 
 
@@ -225,6 +225,27 @@ def include(value: Any) -> tuple[str, ...] | None:
     if not given or any(not isinstance(item, str) for item in given):
         raise ValueError(f"include must be a list of strings, not {value!r}")
     return given
+
+
+def text(name: str, value: Any) -> str:
+    """Text that is not empty.
+
+    Raises:
+        ValueError: Anything else.
+    """
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{name} must be non-empty text, not {value!r}")
+    return value
+
+
+def instance(name: str, value: Any, kind: type[Any]) -> None:
+    """Refuse what is not of this kind.
+
+    Raises:
+        ValueError: The value is of another kind.
+    """
+    if not isinstance(value, kind):
+        raise ValueError(f"{name} must be a {kind.__name__}, not {value!r}")
 
 
 def warn_about_temperature(temperature: Any) -> None:
@@ -299,7 +320,12 @@ def _unknown(name: str, unknown: set[Any], known: set[str]) -> str:
     return f"{name} has no field {', '.join(sorted(map(str, unknown)))}; its fields are {', '.join(sorted(known))}"
 
 
-def _in_range(name: str, value: Any, low: float, high: float) -> None:
+def in_range(name: str, value: Any, low: float, high: float) -> None:
+    """Refuse a number out of range; not given and None pass.
+
+    Raises:
+        ValueError: It is no number, or out of range.
+    """
     if value is NOT_GIVEN or value is None:
         return
     if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high:

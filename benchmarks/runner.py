@@ -82,6 +82,8 @@ def run_case(
                 result.problem = answer.get("wrong")
                 if result.problem is None:
                     result.add(answer["figures"])
+                else:
+                    result.figures = {}
     return results
 
 

@@ -6,6 +6,7 @@ import itertools
 import logging
 import socket
 import threading
+import weakref
 from collections.abc import Collection
 from pathlib import Path
 from types import TracebackType
@@ -90,6 +91,7 @@ class LocalServer:
         self._all: dict[int, Connection] = {}
         self._server: Any = None
         self._thread: threading.Thread | None = None
+        self._handlers: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
 
     @property
     def port(self) -> int:
@@ -157,11 +159,27 @@ class LocalServer:
         cut.start()
         try:
             server.shutdown()
+            self._end_connections()
         finally:
             cut.cancel()
             cut.join()
         if self._thread is not None:
             self._thread.join()
+
+    def _end_connections(self) -> None:
+        """Say goodbye to all clients and wait for the threads that served them.
+
+        Before version 16 the library's `shutdown` only stops listening.
+        """
+        threads = [
+            threading.Thread(target=connection.drop, args=(1001,), name="antiphon-server-close")
+            for connection in self.connections
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in (*threads, *self._handlers):
+            if thread is not threading.current_thread():
+                thread.join(2 * _STOP_GRACE)
 
     def __enter__(self) -> Self:
         self.start()
@@ -215,6 +233,7 @@ class LocalServer:
                 rewrite=self._rewrite,
             )
             self._open[connection.index] = self._all[connection.index] = connection
+        self._handlers.add(threading.current_thread())
         try:
             connection.serve()
         finally:

@@ -28,6 +28,9 @@ MakeFuture = Callable[[], Future[Any]]
 class Message(Undoable):
     """One message of a response."""
 
+    # Words only come in at the end of a handler, and copying them would cost more with every word.
+    not_saved = frozenset({"words", "text", "audio", "modalities", "handout", "id"})
+
     __slots__ = (
         "audio",
         "audio_samples",

@@ -205,14 +205,14 @@ class GenerationCore(ReplyRequests):
         if not played or message.handout.audio_taken:
             self.do(Put(message.audio, AudioFrame._wrap(samples, codec.rate, 1)))
 
-    @handles(p.ResponseOutputAudioTranscriptDelta)
+    @handles(p.ResponseOutputAudioTranscriptDelta, undo=False)
     def transcript_delta(self, event: p.ResponseOutputAudioTranscriptDelta) -> None:
         """Words of what is spoken."""
         generation = self._find(event.response_id)
         if generation is not None:
             self._add_words(generation, event)
 
-    @handles(p.ResponseOutputTextDelta)
+    @handles(p.ResponseOutputTextDelta, undo=False)
     def text_delta(self, event: p.ResponseOutputTextDelta) -> None:
         """Words of what is written."""
         generation = self._find(event.response_id)

@@ -10,7 +10,7 @@ import msgspec
 
 import antiphon.protocol as p
 from antiphon.actors import ids
-from antiphon.actors.chat import Mirror, replay_item
+from antiphon.actors.chat import ChatItem, FunctionCall, Mirror, replay_item
 from antiphon.actors.item_ops import ItemEvent, foresee
 from antiphon.actors.undo import Undoable, UndoDict
 
@@ -90,12 +90,17 @@ def plan_replay(mirror: Mirror) -> Replay:
     """Plan to tell the whole conversation, in order."""
     replay = Replay()
     for entry in mirror:
-        item = None if entry.chat is None else replay_item(entry.chat)
+        item = None if entry.chat is None or _is_unfinished(entry.chat) else replay_item(entry.chat)
         if item is None:
             replay.lost.append(entry.id)
         else:
             replay.add(item, degraded=entry.has_audio)
     return replay
+
+
+def _is_unfinished(item: ChatItem) -> bool:
+    """Whether it is a call that was cut off before it had arguments: no server could make sense of it."""
+    return isinstance(item, FunctionCall) and not item.arguments
 
 
 def repeated(events: Sequence[ItemEvent], mirror: Mirror, replay: Replay) -> list[ItemEvent]:

@@ -150,6 +150,18 @@ def test_the_plan_is_the_conversation_in_order_and_in_words() -> None:
     assert (replay.restored_count, replay.degraded_count) == (5, 2)
 
 
+def test_a_call_that_was_cut_off_before_its_arguments_is_not_replayed() -> None:
+    mirror = Mirror()
+    for call_id, arguments in (("whole", "{}"), ("cut", "")):
+        item = p.FunctionCallItem(id=f"item_{call_id}", call_id=call_id, name="look", arguments=arguments)
+        mirror.insert(p.NOT_GIVEN, item)
+    replay = plan_replay(mirror)
+    assert replay.lost == ["item_cut"]
+    (event,) = replay.events
+    assert isinstance(event, p.ConversationItemCreate)
+    assert event.item.id == "item_whole"
+
+
 def test_an_empty_conversation_is_complete_at_once() -> None:
     assert plan_replay(Mirror()).complete
 

@@ -113,6 +113,7 @@ class ChatCtxCore(UserSpeech, ChatEdits):
         self._deleted[event.item_id] = None
         self.audio.pop(event.item_id, None)
         self._heard.pop(event.item_id, None)
+        self.unheard.pop(event.item_id, None)
         # Last, because the next edit may begin here: it must not reckon with this item any more.
         acknowledged = self.acknowledge(p.ConversationItemDelete, event.item_id)
         if deleted is None and not acknowledged:

@@ -38,7 +38,7 @@ class ChatEdits(Conversation):
         self.audio: UndoDict[str, m.ItemAudioReceived] = UndoDict()
         # Truncations on their way, by item and milliseconds: the words that were heard if the app knows.
         self.cuts: UndoDict[tuple[str, int], str | None] = UndoDict()
-        # Messages that are being deleted because nothing of them was heard: no edit brings them back.
+        # Messages that are being deleted because nothing of them was heard: until that is settled, no edit brings them back.
         self.unheard: UndoDict[str, None] = UndoDict()
 
     def settle_replay_if_complete(self) -> None:
@@ -254,6 +254,8 @@ class ChatEdits(Conversation):
             self.tell(m.GENERATION, event)
             return
         self._ops.discard(op)
+        if isinstance(op.event, p.ConversationItemDelete):
+            self.unheard.pop(op.item_id, None)
         if op.waiter is None:
             self.emit("error", model_error(self.spec.label, server_error(self.spec.label, event.error), True))
             return

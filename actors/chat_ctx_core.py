@@ -113,7 +113,6 @@ class ChatCtxCore(UserSpeech, ChatEdits):
         self._deleted[event.item_id] = None
         self.audio.pop(event.item_id, None)
         self._heard.pop(event.item_id, None)
-        self.unheard.pop(event.item_id, None)
         # Last, because the next edit may begin here: it must not reckon with this item any more.
         acknowledged = self.acknowledge(p.ConversationItemDelete, event.item_id)
         if deleted is None and not acknowledged:
@@ -169,10 +168,7 @@ class ChatCtxCore(UserSpeech, ChatEdits):
     @handles(m.ReadChatCtx)
     def read_chat_ctx(self, message: m.ReadChatCtx) -> None:
         """A copy of the conversation."""
-        context = self.mirror.chat_ctx()
-        if self.unheard:
-            context.items = [item for item in context.items if item.id not in self.unheard]
-        self.do(Settle(message.future, context))
+        self.do(Settle(message.future, self.mirror.chat_ctx()))
 
     # -- drops and the way back -----------------------------------------------------------------------
 

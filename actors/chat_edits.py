@@ -38,8 +38,6 @@ class ChatEdits(Conversation):
         self.audio: UndoDict[str, m.ItemAudioReceived] = UndoDict()
         # Truncations on their way, by item and milliseconds: the words that were heard if the app knows.
         self.cuts: UndoDict[tuple[str, int], str | None] = UndoDict()
-        # Messages that are being deleted because nothing of them was heard: until that is settled, no edit brings them back.
-        self.unheard: UndoDict[str, None] = UndoDict()
 
     def settle_replay_if_complete(self) -> None:
         """See ChatCtxCore."""
@@ -125,9 +123,7 @@ class ChatEdits(Conversation):
 
     def _send_changes(self, wanted: Iterable[ChatItem], waiter: Waiter | None) -> None:
         protected = self.mirror.protected(self.now) | self.generating
-        plan = diff(
-            self._order(), (item for item in wanted if item.id not in self.unheard), protected=protected
-        )
+        plan = diff(self._order(), wanted, protected=protected)
         # Converted first: where that fails, nothing has been sent.
         creations = [(previous, to_item(item)) for previous, item in plan.creations]
         replacements = [(previous, to_item(item)) for previous, item in plan.replacements]
@@ -180,7 +176,6 @@ class ChatEdits(Conversation):
         else:
             content_index = 0 if entry is None else _audio_index(entry)
         if end_ms <= 0:
-            self.unheard[message.message_id] = None
             self._send_delete(message.message_id, None)
             return
         if not self.connected:
@@ -254,8 +249,6 @@ class ChatEdits(Conversation):
             self.tell(m.GENERATION, event)
             return
         self._ops.discard(op)
-        if isinstance(op.event, p.ConversationItemDelete):
-            self.unheard.pop(op.item_id, None)
         if op.waiter is None:
             self.emit("error", model_error(self.spec.label, server_error(self.spec.label, event.error), True))
             return

@@ -50,7 +50,11 @@ class ChatEdits(Conversation):
     def unacknowledged(self) -> list[p.ClientEvent]:
         """Changes that the last connection was told of and did not confirm, as the next has to hear them."""
         assert self.replay is not None
-        return [*repeated([op.event for op in self._ops if op.written], self.mirror, self.replay)]
+        written = [op for op in self._ops if op.written]
+        again = repeated([op.event for op in written], self.mirror, self.replay)
+        for op, event in zip(written, again, strict=True):
+            op.event = event
+        return [*again]
 
     def end_edits(self, error: RealtimeError) -> None:
         """The session ends: nobody waits any longer."""
@@ -113,12 +117,15 @@ class ChatEdits(Conversation):
     def _order(self) -> list[ChatItem | str]:
         """The conversation that the next change meets: the mirror's, after what is on its way."""
         order = self.mirror.order()
+        foreseen = self._ops.foreseen()
+        written = [op.event for op in foreseen if op.written]
         if self.replay is not None or not self.connected:
             # What the next connection won't be told of can't be a predecessor, nor be deleted.
             replay = self.replay or plan_replay(self.mirror)
             lost = set(replay.lost)
             order = [item for item in order if (item if isinstance(item, str) else item.id) not in lost]
-        changes = [op.event for op in self._ops.foreseen()]
+            written = repeated(written, self.mirror, replay)
+        changes = [*written, *(op.event for op in foreseen if not op.written)]
         return foresee(order, changes) if changes else order
 
     def _send_changes(self, wanted: Iterable[ChatItem], waiter: Waiter | None) -> None:

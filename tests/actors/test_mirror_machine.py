@@ -297,6 +297,8 @@ class MirrorMachine(RuleBasedStateMachine):
         self.response_ends()
         self.settle()
         assert self.server is not None
+        if not self.server.ids:
+            return  # an edit that was under way has taken it
         self.session.truncate(self.server.ids[-1], ["audio"], ms)
         self.driver.run()
         self.wanted = None
@@ -538,7 +540,6 @@ def run(examples: int, derandomize: bool = False) -> None:
     )
 
 
-@pytest.mark.full
 @pytest.mark.timeout(300)
 def test_the_mirror_is_the_servers_conversation() -> None:
     # The same examples each time; the long run below looks for new ones.

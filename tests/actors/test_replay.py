@@ -542,3 +542,27 @@ def test_a_deletion_of_what_the_drop_took_is_done(talk: Talk) -> None:
     talk.refuse(delete, "the item with id 'u' does not exist")
     assert (future.result(0).deleted, future.result(0).rejected) == (["u"], {})
     assert talk.emitted("session_reconnected")[0].items_restored == 1
+
+
+@pytest.mark.parametrize("back_first", [False, True])
+def test_an_edit_undoes_an_overdue_one_that_followed_an_item_that_the_drop_took(
+    talk: Talk, back_first: bool
+) -> None:
+    talk.mirror(message("a", "one"), spoken("u"))
+    talk.driver.advance(10.0)
+    before, context = talk.read(), talk.read()
+    context.add_message(role="user", content="two", id="b")
+    overdue = talk.update(context)
+    talk.drop()
+    if back_first:
+        talk.reconnect()
+        talk.acknowledge(talk.item_events()[0])
+        talk.drop()
+    talk.driver.advance(5.1)
+    assert isinstance(overdue.exception(0), RealtimeError)
+    update = talk.update(before)
+    talk.reconnect()
+    assert [frame.get("previous_item_id") for frame in talk.item_events()] == [None, "a", None]
+    talk.acknowledge(*talk.item_events())
+    assert (update.result(0).created, update.result(0).deleted) == (["b"], ["b"])
+    assert talk.contents() == [("a", "one")]

@@ -184,6 +184,10 @@ class Arbiter(Undoable):
         candidates = list(self._pending.values())
         if self.settling is not None and self.settling in self._abandoned:
             candidates.append(self._abandoned[self.settling])
+        if not candidates:
+            # Late, to one that has timed out; of a cancelled one the server would have given a sign.
+            overdue = [request for request in self._abandoned.values() if not request.future.cancelled()]
+            candidates = [request for request in overdue if request.written]
         if out_of_band is not None:
             candidates = [request for request in candidates if request.out_of_band is out_of_band]
         if len(candidates) != 1 or candidates[0].input_committed:

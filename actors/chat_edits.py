@@ -47,14 +47,14 @@ class ChatEdits(Conversation):
         """See ChatCtxCore."""
         raise NotImplementedError
 
-    def unacknowledged(self) -> list[p.ClientEvent]:
+    def unacknowledged(self) -> list[p.ClientEvent | dict[str, Any]]:
         """Changes that the last connection was told of and did not confirm, as the next has to hear them."""
         assert self.replay is not None
         written = [op for op in self._ops if op.written]
         again = repeated([op.event for op in written], self.mirror, self.replay)
         for op, event in zip(written, again, strict=True):
-            op.event = event
-        return [*again]
+            op.follow(event)
+        return [op.entry for op in written]
 
     def end_edits(self, error: RealtimeError) -> None:
         """The session ends: nobody waits any longer."""
@@ -208,16 +208,16 @@ class ChatEdits(Conversation):
     def item_event_written(self, message: m.ItemEventWritten) -> None:
         """The socket has taken an item event: ours, or one that the user sent directly."""
         event = message.event
-        op = self._ops.by_event_id(event.event_id)
-        if op is None and isinstance(event.event_id, str) and not self._is_replayed(event.event_id):
-            op = Op(event)
+        op = self._ops.by_event_id(event.event_id) or self._ops.by_entry(message.entry)
+        if op is None and not self._is_replayed(event.event_id):
+            op = Op(event, frame=message.entry if isinstance(message.entry, dict) else None)
             if op.item_id:  # an item that the server names can't be recognised
                 self._ops.add(op)
         if op is not None:
             op.written = True
 
-    def _is_replayed(self, event_id: str) -> bool:
-        return self.replay is not None and self.replay.is_part(event_id)
+    def _is_replayed(self, event_id: object) -> bool:
+        return isinstance(event_id, str) and self.replay is not None and self.replay.is_part(event_id)
 
     def acknowledge(self, kind: Any, item_id: str) -> bool:
         """The server has done a change of ours; False if it is none of ours."""

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Any
 
 import msgspec
-from msgspec import UNSET
 
 import antiphon.protocol as p
 from antiphon.actors.chat import ChatItem, from_item
 from antiphon.actors.undo import Restore, Undoable, UndoDict
 
 ItemEvent = p.ConversationItemCreate | p.ConversationItemDelete
+
+_TYPES = {"conversation.item.create", "conversation.item.delete"}
+
+
+def item_event(entry: object) -> ItemEvent | None:
+    """The change that an entry of the outgoing queue makes: an event, or a dict that the user sent as one."""
+    if isinstance(entry, dict) and entry.get("type") in _TYPES:
+        try:
+            entry = p.decode_client_event(p.encode_client_event(entry))
+        except p.ProtocolError:
+            return None  # the server will say what is wrong with it
+    return entry if isinstance(entry, ItemEvent) else None
 
 
 class ChatCtxReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +76,7 @@ class Op:
 
     Attributes:
         event: What is sent.
+        frame: The dict that the user gave for it, if it is his own: that is sent as it is.
         waiter: Who waits for it; None for changes that nobody waits for.
         written: Whether the socket has taken it.
         foreseen: Whether later edits reckon with it, as if it were done.
@@ -73,6 +86,24 @@ class Op:
     waiter: Waiter | None = None
     written: bool = False
     foreseen: bool = False
+    frame: dict[str, Any] | None = None
+
+    @property
+    def key(self) -> Hashable:
+        """Its event id; the user's own events may have none."""
+        return self.event.event_id if isinstance(self.event.event_id, str) else self
+
+    @property
+    def entry(self) -> p.ClientEvent | dict[str, Any]:
+        """What the connection is given to send."""
+        return self.event if self.frame is None else self.frame
+
+    def follow(self, event: ItemEvent) -> None:
+        """Say it with another predecessor."""
+        if event is not self.event and self.frame is not None:
+            assert isinstance(event, p.ConversationItemCreate)
+            self.frame = {**self.frame, "previous_item_id": event.previous_item_id}
+        self.event = event
 
     @property
     def item_id(self) -> str:
@@ -84,7 +115,7 @@ class PendingOps(Undoable):
     """Changes that the server has not acknowledged, in the order in which they were made."""
 
     def __init__(self) -> None:
-        self._ops: UndoDict[str, Op] = UndoDict()
+        self._ops: UndoDict[Hashable, Op] = UndoDict()
 
     def __len__(self) -> int:
         return len(self._ops)
@@ -93,9 +124,8 @@ class PendingOps(Undoable):
         return iter(list(self._ops.values()))
 
     def add(self, op: Op) -> None:
-        """Remember a change; its event must have an id."""
-        assert isinstance(op.event.event_id, str)
-        self._ops[op.event.event_id] = op
+        """Remember a change."""
+        self._ops[op.key] = op
         if op.waiter is not None:
             op.waiter.outstanding += 1
 
@@ -107,10 +137,13 @@ class PendingOps(Undoable):
         """The change that was sent under this event id."""
         return self._ops.get(event_id) if isinstance(event_id, str) else None
 
+    def by_entry(self, entry: object) -> Op | None:
+        """The change that this is the event, or the user's dict, of."""
+        return next((op for op in self._ops.values() if op.entry is entry), None)
+
     def discard(self, op: Op) -> None:
         """Forget a change."""
-        assert op.event.event_id is not UNSET
-        self._ops.pop(str(op.event.event_id), None)
+        self._ops.pop(op.key, None)
 
     def acknowledged(self, kind: type[ItemEvent], item_id: str) -> Op | None:
         """Take out the oldest change of this kind to this item."""

@@ -267,9 +267,15 @@ class ClearWritten(Message, frozen=True):
 
 
 class ItemEventWritten(Message, frozen=True):
-    """A conversation.item event has been handed to the socket."""
+    """A conversation.item event has been handed to the socket.
+
+    Attributes:
+        event: The event.
+        entry: What was sent for it: the same, or the dict that the user gave.
+    """
 
     event: ConversationItemCreate | ConversationItemDelete
+    entry: Any
 
 
 class ReplyWritten(Message, frozen=True):
@@ -331,7 +337,7 @@ class ReplayWanted(Message, frozen=True):
 class ReplayItems(Message, frozen=True):
     """The conversation, as events in the order in which to send them."""
 
-    events: list[ClientEvent]
+    events: list[ClientEvent | dict[str, Any]]
 
 
 class ReplayAudio(Message, frozen=True):

@@ -13,14 +13,9 @@ from antiphon.actors.messages import AudioChunk
 from antiphon.actors.undo import Undoable
 from antiphon.protocol import (
     ClientEvent,
-    ConversationItemCreate,
-    ConversationItemDelete,
     ResponseCreate,
     encode_client_event,
 )
-
-# Events whose acknowledgement is awaited, and that are sent again if it doesn't come before a drop.
-ITEM_EVENTS = (ConversationItemCreate, ConversationItemDelete)
 
 Entry = AudioChunk | ClientEvent | dict[str, Any]
 

@@ -15,7 +15,8 @@ from antiphon.actors import messages as m
 from antiphon.actors.config import SessionOptions, SessionSpec
 from antiphon.actors.core import Core, handles
 from antiphon.actors.events import AudioDropped, DtmfReceived, InputIdleTimeout, RateLimitsUpdated
-from antiphon.actors.outgoing import ITEM_EVENTS, OutgoingQueue
+from antiphon.actors.item_ops import item_event
+from antiphon.actors.outgoing import OutgoingQueue
 from antiphon.actors.routes import ROUTES
 from antiphon.actors.socket_effects import Announce, Flush, SayGoodbye, State
 
@@ -192,8 +193,8 @@ class Traffic(Core):
             return
         if type(entry) is m.AudioChunk:
             self.tell(m.AUDIO_IN, m.AudioWritten(entry))
-        elif isinstance(entry, ITEM_EVENTS):
-            self.tell(m.CHAT_CTX, m.ItemEventWritten(entry))
+        elif (event := item_event(entry)) is not None:
+            self.tell(m.CHAT_CTX, m.ItemEventWritten(event, entry))
         elif isinstance(entry, p.InputAudioBufferCommit):
             self.tell(m.AUDIO_IN, m.CommitWritten())
         elif isinstance(entry, p.InputAudioBufferClear):

@@ -447,6 +447,9 @@ class RealtimeSession:
     def send_event(self, event: ClientEvent | Mapping[str, Any]) -> None:
         """Send an event as it is, in its turn; nothing after the end of the session.
 
+        A conversation.item.create or .delete that the server has not confirmed when the connection drops is
+        sent again on the next one, unless the item has no id to recognise it by.
+
         Args:
             event: A struct of `antiphon.protocol`, or a dict in the wire's GA spelling.
         """

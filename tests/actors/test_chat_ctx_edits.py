@@ -65,6 +65,10 @@ def acknowledge(bench: Bench, *events: Any) -> None:
             bench.give(added(event.item, previous))
 
 
+def written(event: Any) -> m.ItemEventWritten:
+    return m.ItemEventWritten(event, event)
+
+
 def refuse(bench: Bench, event: Any, words: str = "I'd rather not", code: str = "invalid_value") -> list[Any]:
     detail = p.ErrorDetail(type="invalid_request_error", code=code, message=words, event_id=event.event_id)
     return bench.give(p.ErrorEvent(error=detail))
@@ -239,7 +243,7 @@ def test_silence_ends_in_an_error(bench: Bench) -> None:
 def test_after_silence_what_the_mirror_shows_is_asked_for_again(bench: Bench) -> None:
     bench.update(ChatContext.empty())
     for event in bench.sent():
-        bench.give(m.ItemEventWritten(event))
+        bench.give(written(event))
     bench.give(TimerFired("update"))
     bench.effects.clear()
     again = bench.update(ChatContext.empty())
@@ -314,7 +318,7 @@ def own(item_id: str = "x", event_id: Any = "mine") -> p.ConversationItemCreate:
 
 
 def test_a_refused_event_of_the_applications_own_is_an_error(bench: Bench) -> None:
-    bench.give(m.ItemEventWritten(own()))
+    bench.give(written(own()))
     effects = refuse(bench, own(), "no thanks")
     (error,) = [effect.payload for effect in effects if isinstance(effect, Emit)]
     assert "no thanks" in str(error.error)
@@ -330,22 +334,22 @@ def replayed(bench: Bench) -> list[Any]:
 
 
 def test_events_of_the_applications_own_are_tracked_until_acknowledged(bench: Bench) -> None:
-    bench.give(m.ItemEventWritten(own()))
+    bench.give(written(own()))
     delete = p.ConversationItemDelete(event_id="mine too", item_id="a")
-    bench.give(m.ItemEventWritten(delete))
+    bench.give(written(delete))
     assert replayed(bench)[3:] == [own(), delete]
     bench.give(added(own().item), p.ConversationItemDeleted(item_id="a"))
     assert [event.event_id for event in replayed(bench) if event.event_id in ("mine", "mine too")] == []
 
 
 def test_an_item_that_the_server_names_is_not_said_twice(bench: Bench) -> None:
-    bench.give(m.ItemEventWritten(own("")), added(message("named by the server", "own")))
+    bench.give(written(own("")), added(message("named by the server", "own")))
     assert [event.item.content[0].text for event in replayed(bench)].count("own") == 1
 
 
 def test_an_edit_leaves_alone_what_the_application_sent_meanwhile(bench: Bench) -> None:
     context = bench.read()
-    bench.give(m.ItemEventWritten(own()))
+    bench.give(written(own()))
     assert bench.update(context).result(0).deleted == []
 
 
@@ -394,7 +398,7 @@ def test_edits_without_a_connection_build_on_each_other(bench: Bench) -> None:
     # The first one's creation will go out all the same, so it has to be undone.
     assert lines(bench) == [("create", "d", "c"), ("delete", "d")]
     for event in bench.sent():
-        bench.give(m.ItemEventWritten(event))
+        bench.give(written(event))
     assert not second.done()
     acknowledge(bench, *bench.sent())
     assert (second.result(0).created, second.result(0).deleted) == (["d"], ["d"])

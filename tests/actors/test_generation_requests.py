@@ -517,6 +517,33 @@ def test_without_metadata_a_cancelled_requests_response_is_discarded(case: Any) 
     assert case.log == []
 
 
+def test_without_metadata_a_timed_out_requests_response_is_discarded(case: Any) -> None:
+    case.reply()
+    case.driver.advance(10.1)
+    case.wire.reply(w.created("r1"))
+    assert case.cancels() == [{"type": "response.cancel", "response_id": "r1"}]
+    assert case.log == []
+    case.wire.reply(w.done("r1", "cancelled"))
+    assert case.reply() is not None
+    case.wire.reply(w.created("r2"))
+    assert [handout.response_id for handout in case.emitted("generation_created")] == ["r2"]
+
+
+def test_without_metadata_a_pending_request_comes_before_a_timed_out_one(case: Any) -> None:
+    case.reply()
+    case.driver.advance(10.1)
+    future = case.reply()
+    case.wire.reply(w.created("r1"))
+    assert future.result(0).response_id == "r1"
+
+
+def test_the_answer_to_the_user_is_not_taken_for_a_timed_out_requests(case: Any) -> None:
+    case.reply()
+    case.driver.advance(10.1)
+    case.wire.reply(w.committed(), w.created("r1"))
+    assert [handout.response_id for handout in case.emitted("generation_created")] == ["r1"]
+
+
 def test_the_answer_to_the_user_is_not_taken_for_a_cancelled_requests(case: Any) -> None:
     case.reply().cancel()
     case.driver.run()

@@ -566,3 +566,41 @@ def test_an_edit_undoes_an_overdue_one_that_followed_an_item_that_the_drop_took(
     talk.acknowledge(*talk.item_events())
     assert (update.result(0).created, update.result(0).deleted) == (["b"], ["b"])
     assert talk.contents() == [("a", "one")]
+
+
+@pytest.mark.parametrize("event_id", [{}, {"event_id": "mine"}])
+def test_an_applications_own_dict_is_sent_again_as_it_was(talk: Talk, event_id: dict[str, str]) -> None:
+    talk.mirror(message("a", "one"), spoken("u"))
+    content = [{"type": "input_text", "text": "two"}]
+    own = {
+        "type": "conversation.item.create",
+        **event_id,
+        "previous_item_id": "u",
+        "item": {"id": "b", "type": "message", "role": "user", "content": content, "x_unknown": 1},
+    }
+    talk.session.send_event(own)
+    talk.driver.run()
+    assert talk.item_events() == [own]
+    for _ in range(2):
+        talk.drop()
+        talk.reconnect()
+        restored, again = talk.item_events()
+        # Only the predecessor makes way, which could not be restored.
+        assert (restored["item"]["id"], again) == ("a", {**own, "previous_item_id": "a"})
+    talk.acknowledge(restored, again)
+    assert talk.contents() == [("a", "one"), ("b", "two")]
+    talk.drop()
+    talk.reconnect()
+    assert [(frame["item"]["id"], "x_unknown" in frame["item"]) for frame in talk.item_events()] == [
+        ("a", False),
+        ("b", False),
+    ]
+
+
+def test_an_applications_own_event_that_can_not_be_read_is_not_tracked(talk: Talk) -> None:
+    talk.session.send_event({"type": "conversation.item.create", "item": 5})
+    talk.session.send_event({"type": "conversation.item.delete"})
+    talk.driver.run()
+    talk.drop()
+    talk.reconnect()
+    assert talk.item_events() == []

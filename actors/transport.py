@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from antiphon.actors.errors import APIConnectionError
+from antiphon.actors.forking import abandon_in_child
 from antiphon.actors.websocket import (
     BINARY,
     CLOSE,
@@ -160,10 +161,14 @@ class SocketTransport:
         self._lock = threading.Lock()
         self._tls = isinstance(sock, ssl.SSLSocket)
         self._unsent = b""
+        # The answer to the latest ping, while the socket is full. RFC 6455 asks for no more; a flood of pings must
+        # cost neither memory nor time.
+        self._pong = b""
         self._message_unsent = False
         self._paused = False
         self._ended = False
         sock.setblocking(False)
+        abandon_in_child(self)
 
     def start(self) -> None:
         """Begin to read."""
@@ -203,10 +208,28 @@ class SocketTransport:
         """Let go of the socket now; nothing more is heard of it."""
         self._end()
 
+    def abandon(self) -> None:
+        """Close the descriptor in a child that was forked; the connection, and TLS on it, stays the parent's."""
+        self._lock = threading.Lock()
+        self._ended = True
+        self._sock.close()
+
     def pause(self, paused: bool) -> None:
         """Stop or resume reading."""
         self._paused = paused
         self._watch()
+
+    def _answer_ping(self, payload: bytes) -> None:
+        with self._lock:
+            if self._ended:
+                return
+            self._pong = encode_frame(PONG, payload)
+            if not self._unsent:
+                self._write_pong()
+
+    def _write_pong(self) -> None:
+        pong, self._pong = self._pong, b""
+        self._write(pong)
 
     def _send_control(self, frame: bytes) -> None:
         with self._lock:
@@ -246,6 +269,8 @@ class SocketTransport:
                 return
             data, self._unsent = self._unsent, b""
             self._write(data)
+            if self._pong and not self._unsent:
+                self._write_pong()
             if self._unsent:
                 return
             self._watch()
@@ -295,13 +320,13 @@ class SocketTransport:
             self._listener.texts(texts)
         if len(texts) == len(frames):
             return
+        pings = [payload for opcode, payload in frames if opcode == PING]
+        if pings:
+            self._answer_ping(pings[-1])
+        if pings or any(opcode == PONG for opcode, _ in frames):
+            self._listener.heard()
         for opcode, payload in frames:
-            if opcode == PING:
-                self._send_control(encode_frame(PONG, payload))
-                self._listener.heard()
-            elif opcode == PONG:
-                self._listener.heard()
-            elif opcode == CLOSE:
+            if opcode == CLOSE:
                 code, reason = decode_close(payload)
                 self.close(code if 1000 <= code < 5000 and code != 1005 else NORMAL_CLOSURE)
                 self._listener.close_received(code, reason)

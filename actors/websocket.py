@@ -53,13 +53,14 @@ class FrameReader:
 
     def __init__(self, max_size: int) -> None:
         self._max_size = max_size
-        self._chunks: list[bytes] = []
-        self._have = 0
-        # Bytes needed before parsing can go on; until then chunks are only collected, never joined.
+        # The beginning of a frame. One buffer, not a list: it may come byte by byte.
+        self._begun = bytearray()
+        # Bytes needed before parsing can go on.
         self._need = 2
         # Bytes of an oversized frame that are still to come.
         self._skip = 0
-        self._fragments: list[bytes] | None = None
+        # One buffer, not a list: a message may come in millions of fragments of a byte or none.
+        self._fragments: bytearray | None = None
         self._fragments_size = 0
         self._fragments_opcode = 0
 
@@ -78,13 +79,12 @@ class FrameReader:
             if skipped == len(data):
                 return []
             data = data[skipped:]
-        if self._chunks:
-            self._chunks.append(data)
-            self._have += len(data)
-            if self._have < self._need:
+        if self._begun:
+            self._begun += data
+            if len(self._begun) < self._need:
                 return []
-            data = b"".join(self._chunks)
-            self._chunks.clear()
+            data = bytes(self._begun)
+            self._begun.clear()
         frames: list[Frame] = []
         try:
             position = self._parse(data, frames)
@@ -92,9 +92,7 @@ class FrameReader:
             error.frames = frames
             raise
         if position < len(data):
-            rest = data[position:] if position else data
-            self._chunks.append(rest)
-            self._have = len(rest)
+            self._begun += data[position:] if position else data
         return frames
 
     def _parse(self, data: bytes, frames: list[Frame]) -> int:
@@ -165,7 +163,7 @@ class FrameReader:
             frames.append((opcode, payload))
             return
         self._fragments_opcode = opcode
-        self._fragments = []
+        self._fragments = bytearray()
         self._fragments_size = 0
         self._add_fragment(payload)
 
@@ -175,14 +173,14 @@ class FrameReader:
         if self._fragments_size > self._max_size:
             self._fragments.clear()
         else:
-            self._fragments.append(payload)
+            self._fragments += payload
 
     def _finish_fragments(self, frames: list[Frame]) -> None:
         assert self._fragments is not None
         if self._fragments_size > self._max_size:
             frames.append((OVERSIZED, b""))
         else:
-            frames.append((self._fragments_opcode, b"".join(self._fragments)))
+            frames.append((self._fragments_opcode, bytes(self._fragments)))
         self._fragments = None
 
     def _skip_frame(self, opcode: int, final: bool, frames: list[Frame]) -> None:
@@ -190,7 +188,7 @@ class FrameReader:
             frames.append((OVERSIZED, b""))
             return
         if self._fragments is None:
-            self._fragments = []
+            self._fragments = bytearray()
             self._fragments_opcode = opcode
         self._fragments.clear()
         self._fragments_size = self._max_size + 1

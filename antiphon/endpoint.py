@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -24,6 +25,8 @@ _AZURE_GA_PATHS = {
 }
 _AZURE_LEGACY_PATHS = {"": "/realtime", "/openai": "/openai/realtime"}
 
+_PRINTABLE = re.compile(r"[!-~]+")
+_SECRET_RULE = "must be non-empty printable ASCII text without spaces"
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
@@ -94,6 +97,37 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
                 headers["authorization"] = f"Authorization: Bearer {key}"
         return list(headers.values())
 
+    @property
+    def known_secrets(self) -> list[str]:
+        """The credentials that were given as texts, so that what is written down can be kept free of them."""
+        return [secret for secret in (self.api_key, self.entra_token) if isinstance(secret, str)]
+
+    @property
+    def sends_key_in_clear(self) -> bool:
+        """Whether the key goes unencrypted to another machine."""
+        parts = urlsplit(self.url)
+        return parts.scheme == "ws" and not _is_loopback(parts.hostname or "")
+
+
+def check_proxy(proxy: str | None) -> None:
+    """Refuse what is no proxy's address.
+
+    Raises:
+        ValueError: It isn't; the message shows no password.
+    """
+    if proxy is None:
+        return
+    wanted = "proxy must be an address like http://user:password@host:port"
+    if not isinstance(proxy, str):
+        raise ValueError(f"{wanted}, not of type {type(proxy).__name__}")
+    try:
+        parts = urlsplit(proxy)
+        usable = parts.scheme == "http" and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or not _PRINTABLE.fullmatch(proxy):
+        raise ValueError(f"{wanted}, not {_without_secrets(proxy)!r}")
+
 
 def check_headers(headers: Mapping[str, str]) -> None:
     """Refuse headers that would be more than one line each.
@@ -156,7 +190,7 @@ def find_endpoint(
     """
     azure = any(value is not None for value in (azure_deployment, entra_token, api_version))
     if not azure:
-        key = api_key or os.environ.get("OPENAI_API_KEY")
+        key = _find_key(api_key, "OPENAI_API_KEY")
         if not key:
             raise ValueError(
                 "no API key: pass api_key=… to RealtimeModel or set the environment variable OPENAI_API_KEY"
@@ -168,8 +202,10 @@ def find_endpoint(
                 api_key=key,
             )
         )
+    if entra_token is not None:
+        _check_secret(entra_token, "entra_token")
     # OPENAI_API_KEY is not looked at: it would be sent to another company.
-    key = api_key or os.environ.get("AZURE_OPENAI_API_KEY")
+    key = _find_key(api_key, "AZURE_OPENAI_API_KEY")
     if not key and entra_token is None:
         raise ValueError(
             "no credentials for Azure: pass api_key=… or entra_token=…, or set AZURE_OPENAI_API_KEY"
@@ -214,12 +250,41 @@ def _checked(endpoint: Endpoint) -> Endpoint:
 def _fetch(secret: Secret, name: str) -> str:
     try:
         value = secret() if callable(secret) else secret
-    except Exception as error:
-        # What it says may hold the secret.
+    except BaseException as error:
+        # SystemExit too: it must not end the thread that dials. What it says may hold the secret.
         raise HeaderError(f"the callable for {name} raised {type(error).__name__}") from None
-    if not isinstance(value, str) or not value or any(ord(char) < 33 or ord(char) > 126 for char in value):
-        raise HeaderError(f"{name} must be non-empty printable ASCII text without spaces")
+    if not isinstance(value, str) or not _PRINTABLE.fullmatch(value):
+        raise HeaderError(f"{name} {_SECRET_RULE}")
     return value
+
+
+def _find_key(given: Secret | None, variable: str) -> Secret | None:
+    """The key that was given, else the environment's; one that no header can hold is refused here, not later."""
+    key, name = (
+        (given, "api_key") if given is not None and given != "" else (os.environ.get(variable), variable)
+    )
+    if key:
+        _check_secret(key, name)
+    return key or None
+
+
+def _check_secret(secret: Secret, name: str) -> None:
+    if callable(secret):
+        return
+    if not isinstance(secret, str):
+        raise ValueError(f"{name} must be text or a callable that returns it, not {type(secret).__name__}")
+    if not _PRINTABLE.fullmatch(secret):
+        hint = ": there is a line break or space at its end" if secret.strip() != secret else ""
+        raise ValueError(f"{name} {_SECRET_RULE}{hint}")
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _without_secrets(url: str) -> str:

@@ -31,6 +31,7 @@ _TOOL_CHOICES = ("auto", "none", "required")
 _MODALITIES = ("text", "audio")
 _EAGERNESS = ("low", "medium", "high", "auto")
 _NOISE = ("near_field", "far_field")
+_INCLUDE = ("item.input_audio_transcription.logprobs",)
 
 # Fields that either kind of turn detection has; a beta object carries those of both kinds.
 _VAD_FIELDS = {
@@ -214,7 +215,7 @@ def prompt(value: Any) -> Prompt | None:
 
 
 def include(value: Any) -> tuple[str, ...] | None:
-    """Any iterable of strings.
+    """Any iterable of the things that the API can send on demand.
 
     Raises:
         ValueError: Anything else.
@@ -222,9 +223,20 @@ def include(value: Any) -> tuple[str, ...] | None:
     if value is None:
         return None
     given = () if isinstance(value, str) or not isinstance(value, Iterable) else tuple(value)
-    if not given or any(not isinstance(item, str) for item in given):
-        raise ValueError(f"include must be a list of strings, not {value!r}")
+    if not given or any(item not in _INCLUDE for item in given):
+        raise ValueError(f"include must be a list of {', '.join(_INCLUDE)}, not {value!r}")
     return given
+
+
+def parallel_tool_calls(value: Any) -> bool | None:
+    """True, False or None.
+
+    Raises:
+        ValueError: Anything else.
+    """
+    if value is not None and not isinstance(value, bool):
+        raise ValueError(f"parallel_tool_calls must be True, False or None, not {value!r}")
+    return value
 
 
 def text(name: str, value: Any) -> str:

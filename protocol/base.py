@@ -1,6 +1,7 @@
 """What every wire type is built on: the base struct, "not given", and what a frame we can't read becomes."""
 
-from typing import Any, TypeAlias, TypeVar, dataclass_transform
+import os
+from typing import Any, ClassVar, TypeAlias, TypeVar, dataclass_transform
 
 import msgspec
 from msgspec import UNSET, Struct, StructMeta, UnsetType
@@ -27,7 +28,26 @@ class Wire(Struct, metaclass=_WireMeta, frozen=True, kw_only=True, omit_defaults
 
     A field where null means something has the default `NOT_GIVEN`, so an explicit `None` is encoded as null.
     Fields that we don't know are ignored when decoding. Enumerations are `str`: unknown values are kept.
+    The repr leaves out what is at its default, and shows no audio, no picture and no secret.
     """
+
+    # Fields whose content no repr shows.
+    hidden: ClassVar[frozenset[str]] = frozenset(("authorization", "headers", "audio", "image_url"))
+
+    def __repr__(self) -> str:
+        defaults = {field.name: field.default for field in msgspec.structs.fields(self)}
+        shown = [
+            f"{name}={_shown(value, name in self.hidden)}"
+            for name in self.__struct_fields__
+            if (value := getattr(self, name)) is not defaults[name]
+        ]
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def _shown(value: Any, hidden: bool) -> str:
+    if isinstance(value, bytes) or (hidden and isinstance(value, str)):
+        return f"<{len(value)} {'bytes' if isinstance(value, bytes) else 'characters'}>"
+    return "<hidden>" if hidden and isinstance(value, dict) else repr(value)
 
 
 class UnknownEvent(Struct, frozen=True, kw_only=True, gc=False):
@@ -41,9 +61,13 @@ class UnknownEvent(Struct, frozen=True, kw_only=True, gc=False):
     type: str
     raw: bytes
 
+    def __repr__(self) -> str:
+        return f"UnknownEvent(type={self.type!r}, raw=<{len(self.raw)} bytes>)"
 
-# The tag is a placeholder that only the codec writes and reads; no server sends it.
-UNKNOWN_TAG = "antiphon.unknown"
+
+# The tag is a placeholder that only the codec writes and reads. Random, so that no server can send it and have
+# its own text taken for the JSON of an unknown part.
+UNKNOWN_TAG = f"antiphon.unknown.{os.urandom(8).hex()}"
 
 
 class UnknownObject(Wire, tag_field="type", tag=UNKNOWN_TAG, gc=False):

@@ -132,7 +132,11 @@ def _decode_slowly(data: Frame, classes: dict[str, type[Wire]]) -> Wire | Unknow
     except msgspec.MsgspecError:
         problem = ProtocolError("not valid JSON", "json")
     # raised out here, so that no exception in its context carries the frame's content
-    raise problem
+    try:
+        raise problem
+    finally:
+        # it holds this frame by its traceback, and this frame it: a cycle for each bad frame of a flood
+        del problem
 
 
 def _decode_repaired(data: Frame, classes: dict[str, type[Wire]]) -> Wire | UnknownEvent:

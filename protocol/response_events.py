@@ -1,5 +1,7 @@
 """The server's events about responses: their life, their items and parts, text, audio, calls, MCP calls."""
 
+from typing import ClassVar
+
 from msgspec import UNSET, UnsetType
 
 from antiphon.protocol.base import Maybe, Wire
@@ -77,6 +79,8 @@ class ResponseOutputTextDone(ResponsePartEventBase, tag="response.output_text.do
 
 class ResponseOutputAudioDelta(ResponsePartEventBase, tag="response.output_audio.delta", gc=False):
     """A piece of audio, base64, in the session's output format."""
+
+    hidden: ClassVar[frozenset[str]] = Wire.hidden | {"delta"}
 
     delta: str
 

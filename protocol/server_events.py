@@ -6,12 +6,12 @@ Fields that a handler can do without have a default, so that servers that speak 
 `event_id` is `NOT_GIVEN`, `response_id` "", an index 0. Encoding writes those defaults out.
 """
 
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 import msgspec
 from msgspec import UNSET
 
-from antiphon.protocol.base import Maybe, UnknownEvent
+from antiphon.protocol.base import Maybe, UnknownEvent, Wire
 from antiphon.protocol.details import (
     Conversation,
     ErrorDetail,
@@ -268,6 +268,8 @@ class SessionOutputAudioDelta(ServerEventBase, tag="session.output_audio.delta",
         channels: Number of channels.
         elapsed_ms: Aligns the streams, ms.
     """
+
+    hidden: ClassVar[frozenset[str]] = Wire.hidden | {"delta"}
 
     delta: str
     format: Maybe[str] = UNSET

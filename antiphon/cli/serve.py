@@ -1,13 +1,11 @@
 """`antiphon serve`: the local Realtime server."""
 
 import os
-import signal
-import threading
-from types import FrameType
 from typing import Annotated
 
 import typer
 
+from antiphon.cli.signals import stop_signal
 from antiphon.testing import LocalServer
 from antiphon.testing.extras import MissingExtraError
 
@@ -15,7 +13,9 @@ _LOG_LIMIT = 10_000
 
 
 def serve(
-    port: Annotated[int, typer.Option(help="Port to listen at; 0 takes any that is free.")] = 8765,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to listen at; 0 takes any that is free.")
+    ] = 8765,
     host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
     brain: Annotated[
         str, typer.Option(help="Who answers: voice, parrot, or the path of a script (.toml).")
@@ -48,7 +48,7 @@ def serve(
             pace=pace,
             log_limit=_LOG_LIMIT,
         )
-        stopped = _stop_signal()
+        stopped = stop_signal()
         with server:
             typer.echo(f"antiphon: the {brain} listens at {server.url} (Ctrl-C stops it)")
             stopped.wait()
@@ -56,14 +56,3 @@ def serve(
         typer.echo(f"antiphon: {error}", err=True)
         raise typer.Exit(1) from None
     typer.echo("antiphon: stopped")
-
-
-def _stop_signal() -> threading.Event:
-    stopped = threading.Event()
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        stopped.set()
-
-    signal.signal(signal.SIGINT, stop)
-    signal.signal(signal.SIGTERM, stop)
-    return stopped

@@ -353,6 +353,22 @@ def test_a_stalled_reader_gets_everything_in_the_end(link: Link) -> None:
     assert [event for event in recorder.events if event[0] == "drained"] == [("drained",)]
 
 
+def test_a_flood_of_pings_at_a_full_socket_is_answered_once(link: Link) -> None:
+    transport, peer, recorder = link
+    texts = 0
+    while transport.send(bytes(10_000)):
+        texts += 1
+    for n in range(20_000):
+        peer.send(9, b"%d" % n)
+    peer.text(b"after")
+    recorder.wait(lambda: recorder.messages == [b"after"])
+    assert [peer.receive()[0] for _ in range(texts + 1)] == [1] * (texts + 1)
+    # What was half written first; then nothing but the answer to the last ping.
+    assert peer.receive() == (10, b"19999")
+    assert transport.send(b"again")
+    assert peer.receive() == (1, b"again")
+
+
 def test_a_frame_of_5_mb_is_written_while_others_are_read(link: Link) -> None:
     transport, peer, recorder = link
     payload = bytes(range(256)) * (5 * MEGABYTE // 256)

@@ -14,7 +14,8 @@ Strategy = Literal["one_for_one", "rest_for_one", "one_for_all"]
 
 Overflow = Literal["block", "drop_oldest", "fail"]
 
-_Positive = Annotated[float, Meta(gt=0)]
+_Window = Annotated[float, Meta(gt=0, le=86_400)]
+_Delay = Annotated[float, Meta(ge=0, le=3600)]
 _Count = Annotated[int, Meta(ge=1)]
 
 
@@ -22,14 +23,14 @@ class Backoff(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Seconds before an actor is started again: `initial`, times `factor` at each failure, up to `max`.
 
     Attributes:
-        initial: Seconds before the first restart.
-        max: Seconds at most.
+        initial: Seconds before the first restart, 0 to 3600.
+        max: Seconds at most, 0 to 3600.
         factor: 1 or more.
         jitter: A random part of the delay, 0 to 1, added or taken away.
     """
 
-    initial: Annotated[float, Meta(ge=0)] = 0.05
-    max: Annotated[float, Meta(ge=0)] = 2.0
+    initial: _Delay = 0.05
+    max: _Delay = 2.0
     factor: Annotated[float, Meta(ge=1)] = 2.0
     jitter: Annotated[float, Meta(ge=0, le=1)] = 0.0
 
@@ -64,14 +65,14 @@ class ActorPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         restart: "permanent": it is started again; "transient": only after a failure, which is the same for
             actors that never end by themselves; "temporary": it stays away, and what is sent to it is refused.
         max_restarts: More than so many failures within `within` seconds, and the session closes.
-        within: Seconds.
+        within: Seconds, above 0, at most 86,400.
         backoff: How long to wait before starting it again.
         mailbox: How much mail may wait.
     """
 
     restart: Restart = "permanent"
     max_restarts: Annotated[int, Meta(ge=0)] = 3
-    within: _Positive = 5.0
+    within: _Window = 5.0
     backoff: Backoff = Backoff()
     mailbox: Mailbox = Mailbox()
 
@@ -142,12 +143,13 @@ class ConfigFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         path = Path(path)
         try:
             data = _parse(path)
-        except FileNotFoundError:
-            raise ValueError(f"{path}: there is no such file") from None
+        except OSError as error:
+            # Not there, a directory, not to be read by this user.
+            raise ValueError(f"{path}: can't be read: {error.strerror}") from None
         except (tomllib.TOMLDecodeError, msgspec.DecodeError, UnicodeDecodeError) as error:
             raise ValueError(f"{path}: {error}") from None
         try:
-            return msgspec.convert(data, cls, strict=False)
+            return msgspec.convert(data, cls)
         except msgspec.ValidationError as error:
             raise ValueError(f"{path}: {_explain(str(error))}") from None
 

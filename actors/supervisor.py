@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import random
 from collections import deque
 from collections.abc import Callable
@@ -15,11 +14,12 @@ from antiphon.actors import messages as m
 from antiphon.actors.core import CoreActor
 from antiphon.actors.emitter import Emitter
 from antiphon.actors.events import ActorRestarted
+from antiphon.actors.logs import get_logger
 from antiphon.actors.runtime import Cancellable
 from antiphon.actors.strand import Strand, StrandActor
 from antiphon.actors.supervision import SupervisorConfig
 
-logger = logging.getLogger("antiphon.supervisor")
+logger = get_logger("antiphon.supervisor")
 
 
 class ChildSpec(msgspec.Struct, frozen=True):
@@ -97,7 +97,9 @@ class Supervisor(StrandActor):
         policy = self._config.policy(name)
         recent = self._count_failure(name, policy.within)
         lives_on = policy.restart != "temporary"
-        if recent > policy.max_restarts or (name == m.CONNECTION and not lives_on):
+        # What is not even to be mended after a failure ends the session, instead of leaving it half alive.
+        beyond_repair = isinstance(message, m.MessageLost) or (name == m.CONNECTION and not lives_on)
+        if recent > policy.max_restarts or beyond_repair:
             self._collapsed = True
             self._on_collapse(wrapped)
             return
@@ -120,10 +122,18 @@ class Supervisor(StrandActor):
         if self._backoff is not None:
             self._backoff.cancel()
         for actor in reversed(list(self._running.values())):
+            self._settle(actor)
             actor.retire()
         self._running.clear()
         self.retire()
         self._on_end()
+
+    def _settle(self, actor: CoreActor) -> None:
+        """Have an actor settle what waits for it: it may not have heard that the session ends, or failed at it."""
+        try:
+            actor.receive(m.SessionClosing("session closed"))
+        except BaseException:
+            logger.exception("%s failed at its end in %s", actor.name, self.strand.name)
 
     def _count_failure(self, name: str, within: float) -> int:
         now = self.strand.runtime.now()

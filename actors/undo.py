@@ -78,6 +78,11 @@ class UndoDict(dict[K, V], Undoable):
         self._note(key)
         return super().pop(key, *default)
 
+    def keep_newest(self, count: int) -> None:
+        """Take out the oldest keys beyond so many."""
+        while len(self) > count:
+            self.pop(next(iter(self)))
+
     def clear(self) -> None:
         """Take all keys out."""
         for key in self:

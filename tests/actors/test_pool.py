@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -125,3 +126,53 @@ def test_work_that_asks_for_more_work_gets_it(pool: BlockingPool) -> None:
 
     again(50)
     assert done.wait(DEADLINE)
+
+
+def test_when_no_thread_can_be_started_those_that_live_do_the_work(
+    pool: BlockingPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, done = threading.Event(), threading.Event()
+    pool.run(lambda: gate.wait(DEADLINE))
+    monkeypatch.setattr(threading.Thread, "start", refuse_to_start)
+    pool.run(done.set)
+    gate.set()
+    assert done.wait(DEADLINE)
+
+
+def test_when_there_is_no_thread_at_all_the_caller_is_told_and_the_pool_works_later(
+    pool: BlockingPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    never, done = threading.Event(), threading.Event()
+    with monkeypatch.context() as starved:
+        starved.setattr(threading.Thread, "start", refuse_to_start)
+        for _ in range(5):
+            with pytest.raises(RuntimeError, match="start new thread"):
+                pool.run(never.set)
+        assert pool.join(0)
+    pool.run(done.set)
+    assert done.wait(DEADLINE)
+    assert pool.join(DEADLINE)
+    assert not never.is_set()
+
+
+def test_who_waits_for_the_end_does_not_keep_work_waiting(
+    pool: BlockingPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("antiphon.actors.pool.IDLE_SECONDS", DEADLINE / 2)
+    first = threading.Event()
+    pool.run(first.set)
+    assert first.wait(DEADLINE)
+    waiter = threading.Thread(target=pool.join, args=(DEADLINE,))
+    waiter.start()
+    began = time.monotonic()
+    for _ in range(20):
+        done = threading.Event()
+        pool.run(done.set)
+        assert done.wait(DEADLINE)
+    assert time.monotonic() - began < DEADLINE / 2
+    waiter.join(2 * DEADLINE)
+
+
+def refuse_to_start(_: threading.Thread) -> None:
+    """What Thread.start does when the system has no more threads."""
+    raise RuntimeError("can't start new thread")

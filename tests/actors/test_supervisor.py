@@ -396,7 +396,7 @@ def test_a_failure_costs_one_call_and_the_conversation_goes_on(case: Any) -> Non
     assert case.session.state == "open"
 
 
-def test_a_generation_that_failed_half_way_through_an_event_is_as_before(case: Any) -> None:
+def test_of_a_done_that_fails_half_way_nothing_is_done_but_the_response_ends(case: Any) -> None:
     case.wire.reply(w.created("r1"), w.transcript("r1", "m1", "all"))
     generation = case.emitted("generation_created")[0]
     case.reply()
@@ -406,11 +406,11 @@ def test_a_generation_that_failed_half_way_through_an_event_is_as_before(case: A
     case.driver.run()
     case.driver.advance(0.1)
     assert len(case.emitted("actor_restarted")) == 1
-    case.reply()
-    assert case.creates() == []
-    assert not generation.done.done()
-    case.wire.reply(w.done("r1", output=[w.call("c1", "call_1")]))
-    assert [call.call_id for call in generation.function_stream] == ["call_1"]
+    # No other done will come: it ends with an error, and what waits for its end goes on.
+    assert isinstance(generation.done.exception(0), RealtimeError)
+    assert list(generation.function_stream) == []
+    (message,) = generation.message_stream
+    assert list(message.text_stream) == ["all"]
     assert len(case.creates()) == 1
 
 

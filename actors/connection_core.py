@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import random
 import time
 from collections.abc import Callable
@@ -12,6 +11,7 @@ import antiphon.protocol as p
 from antiphon.actors import messages as m
 from antiphon.actors.config import SessionOptions, SessionSpec
 from antiphon.actors.core import Arm, Disarm, TimerFired, handles
+from antiphon.actors.emitter import CONNECTED, DISCONNECTED
 from antiphon.actors.errors import APIConnectionError, APIError
 from antiphon.actors.events import (
     MetricsMetadata,
@@ -20,10 +20,12 @@ from antiphon.actors.events import (
     StateChanged,
 )
 from antiphon.actors.failures import FATAL_CODES, model_error, server_error
+from antiphon.actors.logs import get_logger
 from antiphon.actors.socket_effects import (
     AdoptSocket,
     Flush,
     OpenSocket,
+    RejectSocket,
     ReleaseSocket,
     ReportState,
     SendPing,
@@ -32,7 +34,7 @@ from antiphon.actors.socket_effects import (
 from antiphon.actors.traffic import Traffic
 from antiphon.actors.websocket import POLICY_VIOLATION
 
-logger = logging.getLogger("antiphon.connection")
+logger = get_logger("antiphon.connection")
 
 # The lifecycle: what may follow what. `closing` is within a state: the user sees closed when it is done.
 TRANSITIONS: dict[tuple[State, str], State] = {
@@ -48,6 +50,21 @@ TRANSITIONS: dict[tuple[State, str], State] = {
 EXPIRED = "session_expired"
 
 OTHERS = (m.CHAT_CTX, m.GENERATION, m.AUDIO_IN)
+
+# What leads from one state to the next, in any of the actors.
+STEPS = (
+    m.Start,
+    m.SocketConnected,
+    m.SocketRefused,
+    m.SocketDrained,
+    m.SocketLost,
+    m.CloseReceived,
+    m.ConnectionOpened,
+    m.ConnectionLost,
+    m.ReplayWanted,
+    m.ReplayItems,
+    m.ReplayAudio,
+)
 
 
 class ConnectionCore(Traffic):
@@ -97,6 +114,10 @@ class ConnectionCore(Traffic):
     @handles(m.SocketConnected)
     def socket_connected(self, message: m.SocketConnected) -> None:
         """Configure the new connection, and say again what the server has to know."""
+        if message.attempt != self.attempt:
+            # It comes too late: the attempt was given up.
+            self.do(RejectSocket(message.transport))
+            return
         self.do(Disarm("handshake"))
         self.do(AdoptSocket(message.transport))
         self._connected = True
@@ -104,8 +125,9 @@ class ConnectionCore(Traffic):
         self._server_spoke = self._key_refetched = False
         self._planned = None
         self._pong_awaited = False
+        self.emit(CONNECTED, (self.attempt, message.seconds))
         self.emit("metrics_collected", self._connection_metrics(message.seconds))
-        if not self._ever_open:
+        if not self._ever_open and self._opening is not None:
             self.do(Flush())
             return
         self._opening = self._session_update()
@@ -125,6 +147,7 @@ class ConnectionCore(Traffic):
     def replay_audio(self, message: m.ReplayAudio) -> None:
         """What was said but not committed comes last; then all of it goes out."""
         self.queue.begin_replay(message.entries)
+        self._count_dropped(message.lost_ms)
         self.do(Flush())
 
     def _open(self) -> None:
@@ -151,6 +174,7 @@ class ConnectionCore(Traffic):
                 downtime=self._opened_at - self._lost_at,
                 items_restored=message.restored,
                 items_degraded=message.degraded,
+                items_lost=message.lost,
                 audio_dropped_ms=self._dropped_ms,
             ),
         )
@@ -181,7 +205,7 @@ class ConnectionCore(Traffic):
             return
         reason = f"the server closed the connection (code {message.code}"
         reason += f", {message.reason})" if message.reason else ")"
-        self._dropped(reason, fatal=message.code == POLICY_VIOLATION)
+        self._dropped(reason, fatal=message.code == POLICY_VIOLATION, code=message.code)
 
     @handles(m.SocketLost)
     def socket_lost(self, message: m.SocketLost) -> None:
@@ -193,9 +217,10 @@ class ConnectionCore(Traffic):
         else:
             self._dropped(message.reason)
 
-    def _dropped(self, reason: str, fatal: bool = False) -> None:
+    def _dropped(self, reason: str, fatal: bool = False, code: int | None = None) -> None:
         """An open connection is gone."""
         planned = self._planned
+        self.emit(DISCONNECTED, (self.attempt, reason, code, False))
         self._disconnect(planned or reason)
         if planned and not fatal:
             self._dial_anew(planned)
@@ -255,6 +280,38 @@ class ConnectionCore(Traffic):
         self._settle_everything(error.message)
         self._finish()
 
+    @handles(m.MessageLost)
+    def message_lost(self, message: m.MessageLost) -> None:
+        """An actor failed at a message: begin anew where without it the connection would never open or end."""
+        lost = message.message
+        if isinstance(lost, m.SocketConnected):
+            self.do(RejectSocket(lost.transport))
+        if isinstance(lost, m.FramesWritten) and len(lost.entries) > 1:
+            # One of them is at fault: each gets a message of its own.
+            for entry in lost.entries:
+                self.tell(m.CONNECTION, m.FramesWritten([entry]))
+        elif isinstance(lost, m.RecycleWanted | m.RecycleReady):
+            self._planned = None
+            self.do(Arm("recycle", self.spec.timeouts.first_retry))
+        elif isinstance(lost, m.Close):
+            self._settle_everything("session closed")
+            self._finish()
+        elif isinstance(lost, STEPS) or (isinstance(lost, m.FramesWritten) and self._opening in lost.entries):
+            self._begin_anew(f"an actor failed at {type(lost).__name__}")
+
+    def _begin_anew(self, reason: str) -> None:
+        if self.state == "closed":
+            return
+        if self._closing:
+            self._finish()
+            return
+        # What this attempt may still bring is an old one's.
+        self.attempt += 1
+        self._opening = None
+        self.do(Disarm("handshake"))
+        self._disconnect(reason)
+        self._failed(APIConnectionError(f"{self.spec.label}: {reason}"), fatal=False)
+
     # -- recycling -----------------------------------------------------------------------------------
 
     @handles(m.Restart)
@@ -269,6 +326,7 @@ class ConnectionCore(Traffic):
         """Nothing is under way: replace the connection now."""
         if self._connected and self._planned is not None and not self._closing:
             planned = self._planned
+            self.emit(DISCONNECTED, (self.attempt, planned, None, True))
             self._disconnect(planned, goodbye=1000)
             self._dial_anew(planned)
 

@@ -7,7 +7,7 @@ has no outside effect.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from concurrent.futures import Future, InvalidStateError
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 # -- effects ------------------------------------------------------------------------------------------
 
 
-class Tell(msgspec.Struct, frozen=True):
+class Tell(msgspec.Struct, frozen=True, gc=False):
     """Send a message to another actor of the session."""
 
     to: str
     message: Any
 
 
-class Emit(msgspec.Struct, frozen=True):
+class Emit(msgspec.Struct, frozen=True, gc=False):
     """Hand an event to the user's callbacks."""
 
     name: str
@@ -52,21 +52,21 @@ class Disarm(msgspec.Struct, frozen=True):
     key: Hashable
 
 
-class Settle(msgspec.Struct, frozen=True):
+class Settle(msgspec.Struct, frozen=True, gc=False):
     """Give a future its result, or its error when `result` is an exception."""
 
     future: Future[Any]
     result: Any
 
 
-class Put(msgspec.Struct, frozen=True):
-    """Append an item to a stream."""
+class Put(msgspec.Struct, frozen=True, gc=False):
+    """Append an item to a stream, before the next effect that a user can see and at the end of the batch at last."""
 
     stream: Stream[Any]
     item: Any
 
 
-class End(msgspec.Struct, frozen=True):
+class End(msgspec.Struct, frozen=True, gc=False):
     """End a stream after what it holds."""
 
     stream: Stream[Any]
@@ -83,13 +83,17 @@ class TimerFired(msgspec.Struct, frozen=True):
 Handler = TypeVar("Handler", bound=Callable[..., None])
 
 
-def handles(*types: type, undo: bool = True) -> Callable[[Handler], Handler]:
+# Whether to save a core's state before a message; a predicate of the core and the message where that depends.
+Undo = bool | Callable[[Any, Any], bool]
+
+
+def handles(*types: type, undo: Undo = True) -> Callable[[Handler], Handler]:
     """Declare a core's method the handler of these message types.
 
     Args:
         *types: Exact types.
-        undo: False for handlers on the hot path that change nothing, or nothing that matters, before the last
-            thing in them that can fail: the state is not saved before them.
+        undo: Whether the state is saved before. Not for handlers on the hot path that change nothing, or nothing
+            that matters, before the last thing in them that can fail; perhaps only for some of their messages.
     """
 
     def register(method: Handler) -> Handler:
@@ -108,7 +112,7 @@ class Core(Undoable):
     """
 
     # Message type → handler, and whether to save the state before it.
-    table: ClassVar[dict[type, tuple[Callable[..., None], bool]]] = {}
+    table: ClassVar[dict[type, tuple[Callable[..., None], Undo]]] = {}
     not_saved: ClassVar[frozenset[str]] = frozenset({"now", "unhandled", "_effects"})
 
     def __init_subclass__(cls) -> None:
@@ -140,7 +144,7 @@ class Core(Undoable):
             self.unhandled += 1
             return []
         handler, undo = row
-        restore = self.save() if undo else None
+        restore = self.save() if undo is True or (callable(undo) and undo(self, message)) else None
         try:
             handler(self, message)
             return self._effects
@@ -165,6 +169,9 @@ class Core(Undoable):
 
 
 # -- shells -------------------------------------------------------------------------------------------
+
+# A timer whose handler failed is due again after this long.
+TIMER_AGAIN_SECONDS = 1.0
 
 
 def settle(future: Future[Any], result: Any) -> None:
@@ -195,22 +202,43 @@ class CoreActor(StrandActor):
         super().__init__(strand, name)
         self.core = core
         self.emitter = emitter
-        self._timers: dict[Hashable, Cancellable] = {}
+        # Each with the message that it sends.
+        self._timers: dict[Hashable, tuple[Cancellable, TimerFired]] = {}
 
     def __init_subclass__(cls) -> None:
         cls.performers = dict(cls.performers)
 
     def on_receive(self, message: Any) -> None:
         """Handle one message."""
-        if type(message) is _TimerDue:
-            # The timer may have been cancelled or set anew while its message waited.
-            if self._timers.get(message.key) is not message.timer:
-                return
-            del self._timers[message.key]
-            message = TimerFired(message.key)
-        performers = self.performers
-        for effect in self.core.handle(message, self.strand.runtime.now()):
-            performers[type(effect)](self, effect)
+        if type(message) is TimerFired:
+            self._timer_fired(message)
+            return
+        self.perform(self.core.handle(message, self.strand.now))
+
+    def _timer_fired(self, message: TimerFired) -> None:
+        armed = self._timers.get(message.key)
+        # The timer may have been cancelled or set anew while its message waited.
+        if armed is None or armed[1] is not message:
+            return
+        del self._timers[message.key]
+        try:
+            self.perform(self.core.handle(message, self.strand.now))
+        except BaseException:
+            # Nothing else would bring about what it was for. If it can't be done at all, that is found out soon.
+            self._arm(Arm(message.key, TIMER_AGAIN_SECONDS))
+            raise
+
+    def perform(self, effects: Iterable[Any]) -> None:
+        """Do what the core has decided."""
+        performers, outbox = self.performers, self.strand.outbox
+        for effect in effects:
+            kind = type(effect)
+            if kind is Put:
+                outbox.append(effect)
+                continue
+            if outbox and kind is not Tell:
+                self.strand.empty_outbox()
+            performers[kind](self, effect)
 
     def take_over(self, predecessor: CoreActor) -> None:
         """Continue for an actor of the same kind that failed: its timers go on."""
@@ -218,12 +246,12 @@ class CoreActor(StrandActor):
 
     def on_stop(self) -> None:
         """Forget the timers."""
-        for timer in self._timers.values():
+        for timer, _ in self._timers.values():
             timer.cancel()
         self._timers.clear()
 
     def _tell(self, effect: Tell) -> None:
-        self.strand.tell(effect.to, effect.message)
+        self.strand.tell_from_inside(effect.to, effect.message)
 
     def _emit(self, effect: Emit) -> None:
         self.emitter.emit(effect.name, effect.payload)
@@ -231,32 +259,20 @@ class CoreActor(StrandActor):
     def _settle(self, effect: Settle) -> None:
         settle(effect.future, effect.result)
 
-    def _put(self, effect: Put) -> None:
-        effect.stream.put(effect.item)
-
     def _end(self, effect: End) -> None:
         effect.stream.end()
 
     def _arm(self, effect: Arm) -> None:
         self._disarm(Disarm(effect.key))
-        due = _TimerDue(effect.key)
+        due = TimerFired(effect.key)
         strand, name = self.strand, self.name
-        due.timer = self.strand.runtime.call_later(effect.delay, lambda: strand.tell(name, due))
-        self._timers[effect.key] = due.timer
+        timer = self.strand.runtime.call_later(effect.delay, lambda: strand.tell(name, due))
+        self._timers[effect.key] = timer, due
 
     def _disarm(self, effect: Disarm) -> None:
-        timer = self._timers.pop(effect.key, None)
-        if timer is not None:
-            timer.cancel()
-
-
-class _TimerDue:
-    __slots__ = ("key", "timer")
-
-    timer: Cancellable
-
-    def __init__(self, key: Hashable) -> None:
-        self.key = key
+        armed = self._timers.pop(effect.key, None)
+        if armed is not None:
+            armed[0].cancel()
 
 
 CoreActor.performers.update(
@@ -264,7 +280,6 @@ CoreActor.performers.update(
         Tell: CoreActor._tell,
         Emit: CoreActor._emit,
         Settle: CoreActor._settle,
-        Put: CoreActor._put,
         End: CoreActor._end,
         Arm: CoreActor._arm,
         Disarm: CoreActor._disarm,

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from antiphon.actors.audio import preload as load_scipy
 from antiphon.actors.errors import RealtimeError
+from antiphon.actors.forking import abandon_in_child
 from antiphon.actors.io_loop import IoLoop, Timer
 from antiphon.actors.pool import BlockingPool
 from antiphon.actors.runtime import mark_engine_thread
+from antiphon.actors.stats import EngineStats
 from antiphon.actors.supervision import EngineConfig
 
 if TYPE_CHECKING:
@@ -49,6 +51,16 @@ class _Threads:
             self._runnable.put(strand)
         else:
             self._queue_of(strand).put(strand)
+
+    @property
+    def workers(self) -> int:
+        return len(self._workers) if self._own is None else len(self._own)
+
+    @property
+    def strands_waiting(self) -> int:
+        with self._lock:
+            queues = [self._runnable] if self._own is None else list(self._own.values())
+        return sum(waiting.qsize() for waiting in queues)
 
     def stop(self) -> None:
         for loop in self.io:
@@ -97,7 +109,8 @@ class Engine:
     """Threads, timers and sockets for any number of sessions.
 
     One engine serves a whole process well; models share `Engine.default()` unless they are given
-    another. Threads exist only while a session lives. Thread-safe.
+    another. Threads exist only while a session lives. Thread-safe. In a child that is forked, an engine is idle: the
+    sessions stay with the parent.
 
     Args:
         workers: Threads on which sessions run; at least 1. Python code runs on one core at a time, so
@@ -132,21 +145,31 @@ class Engine:
         if dispatcher not in ("pool", "thread"):
             raise ValueError(f"dispatcher must be pool or thread, not {dispatcher!r}")
         self._config = EngineConfig(dispatcher=dispatcher, **counts)
+        self.io_may_work = dispatcher == "pool"
+        self._become_idle()
+        self._sessions_begun = 0
+        self._closed = False
+        self._preload = preload
+        self._connections = itertools.count()
+        # Here, not at the top: websocket-client takes 30 ms to import and is only needed from now on.
+        from antiphon.actors.dialling import WebSocketConnector
+
+        self.connector: Connector = WebSocketConnector(self)
+        abandon_in_child(self)
+
+    def _become_idle(self) -> None:
         self._changed = threading.Condition()
         self._threads: _Threads | None = None
         # The threads that were stopped last; they may still be ending.
         self._last: _Threads | None = None
         self._sessions: dict[object, Callable[[float], None]] = {}
-        self._closed = False
-        self._preload = preload
-        self._connections = itertools.count()
         self._user_pool = BlockingPool("antiphon-user", POOL_LIMIT)
-        self._tool_pool = BlockingPool("antiphon-tool", tool_workers)
+        self._tool_pool = BlockingPool("antiphon-tool", self._config.tool_workers)
         self._dial_pool = BlockingPool("antiphon-dial", POOL_LIMIT)
-        # Here, not at the top: websocket-client takes 30 ms to import and is only needed from now on.
-        from antiphon.actors.dialling import WebSocketConnector
 
-        self.connector: Connector = WebSocketConnector(self)
+    def abandon(self) -> None:
+        """Begin anew in a child that was forked: the sessions and threads stay with the parent."""
+        self._become_idle()
 
     @classmethod
     def default(cls) -> Engine:
@@ -160,6 +183,25 @@ class Engine:
     def sessions(self) -> int:
         """How many sessions are alive."""
         return len(self._sessions)
+
+    def stats(self) -> EngineStats:
+        """How much there is of everything, and how much waits; works at any time, also after `close`."""
+        threads = self._threads
+        return EngineStats(
+            sessions=len(self._sessions),
+            sessions_begun=self._sessions_begun,
+            threads={
+                "io": 0 if threads is None else len(threads.io),
+                "worker": 0 if threads is None else threads.workers,
+                "user": self._user_pool.threads,
+                "tool": self._tool_pool.threads,
+                "dial": self._dial_pool.threads,
+            },
+            strands_waiting=0 if threads is None else threads.strands_waiting,
+            callbacks_waiting=self._user_pool.waiting,
+            tools_waiting=self._tool_pool.waiting,
+            handshakes_waiting=self._dial_pool.waiting,
+        )
 
     def close(self, timeout: float = 5.0) -> bool:
         """Refuse new sessions, end those that live, and stop the threads.
@@ -207,6 +249,7 @@ class Engine:
             if self._closed:
                 raise RealtimeError("this engine is closed; make a new one, or use Engine.default()")
             self._sessions[session] = end
+            self._sessions_begun += 1
             if self._threads is None:
                 self._threads = _Threads(self._config)
             load, self._preload = self._preload, False
@@ -268,11 +311,10 @@ class Engine:
         return threads.io[next(self._connections) % len(threads.io)]
 
 
-def _forget_default_engine() -> None:
-    # After a fork the child has the parent's engine but none of its threads.
-    Engine._default = None
+def _renew_lock() -> None:
+    # After a fork: a thread that isn't in the child may have held it.
     Engine._default_lock = threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_default_engine)
+    os.register_at_fork(after_in_child=_renew_lock)

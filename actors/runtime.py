@@ -25,9 +25,15 @@ class Cancellable(Protocol):
 
 
 class Runtime(Protocol):
-    """The services under a session. All methods may be called from any thread."""
+    """The services under a session. All methods may be called from any thread.
+
+    Attributes:
+        connector: Opens connections.
+        io_may_work: Whether the thread that reads a socket may run the session for what is done in no time.
+    """
 
     connector: Connector
+    io_may_work: bool
 
     def now(self) -> float:
         """Monotonic time in seconds."""

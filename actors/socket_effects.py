@@ -21,6 +21,12 @@ class AdoptSocket(msgspec.Struct, frozen=True):
     transport: Any
 
 
+class RejectSocket(msgspec.Struct, frozen=True):
+    """Close a connection that nobody waits for any more."""
+
+    transport: Any
+
+
 class ReleaseSocket(msgspec.Struct, frozen=True):
     """Let go of the transport, or of the attempt that is under way; say goodbye with `code` first, if any."""
 

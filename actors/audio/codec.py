@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -39,6 +40,9 @@ class WireCodec:
         return samples * 1000 / self.rate
 
 
+_WIRE_PCM16 = np.dtype("<i2")
+
+
 def codec_for(name: str) -> WireCodec:
     """The codec of that name.
 
@@ -58,7 +62,8 @@ def _encode_pcm16(pcm: Int16Array) -> bytes:
 def _decode_pcm16(data: bytes) -> Int16Array:
     if len(data) % 2:
         raise ValueError(f"pcm16 audio has {len(data)} bytes, an odd count: it takes two bytes a sample")
-    return np.frombuffer(data, "<i2").astype(np.int16, copy=False)
+    samples: Int16Array = np.frombuffer(data, _WIRE_PCM16)
+    return samples if sys.byteorder == "little" else samples.astype(np.int16)
 
 
 _CODECS = {

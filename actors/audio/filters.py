@@ -8,6 +8,8 @@ a window of the input times one constant matrix, the bank, and BLAS does that se
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -49,13 +51,23 @@ class Kernel:
     apply: Apply
 
 
+# A child that is forked while a thread imports would wait for that import for ever; so the fork waits.
+_importing = threading.RLock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_importing.acquire, after_in_parent=_importing.release, after_in_child=_importing.release
+    )
+
+
 def preload() -> None:
     """Import scipy.signal, which takes most of a second, before the first resampler needs it. Any thread."""
-    import scipy.signal  # noqa: F401
+    with _importing:
+        import scipy.signal  # noqa: F401
 
 
 def design(up: int, down: int) -> NDArray[np.float64]:
     """The filter's taps: an odd number, symmetric, with a gain of `up` that makes good for the zeros."""
+    preload()
     from scipy.signal import firwin, kaiserord
 
     lower = 1 / max(up, down)  # the lower rate, where the taps' own rate is 1

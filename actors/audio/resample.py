@@ -12,6 +12,7 @@ import numpy as np
 
 from antiphon.actors.audio.filters import Float32Array, kernel_for
 from antiphon.actors.audio.frame import MAX_RATE, MIN_RATE, Int16Array
+from antiphon.actors.undo import Undoable
 
 MAX_TERM = 640
 
@@ -35,7 +36,7 @@ def reduced_ratio(in_rate: int, out_rate: int) -> tuple[int, int]:
     return up, down
 
 
-class Resampler:
+class Resampler(Undoable):
     """Converts one mono stream from one rate to another.
 
     Output aligns with the input in time: the filter's delay is taken off. What all pushes and the flush
@@ -49,6 +50,8 @@ class Resampler:
     Raises:
         ValueError: If the rates are equal or their ratio is not supported (see `reduced_ratio`).
     """
+
+    _received: int
 
     def __init__(self, in_rate: int, out_rate: int) -> None:
         self._up, self._down = reduced_ratio(in_rate, out_rate)
@@ -66,9 +69,11 @@ class Resampler:
         Returns:
             The outputs that are complete, 1-D int16, perhaps none.
         """
-        self._received += len(x)
-        ready = -((self._kernel.delay - self._received * self._up) // self._down)
-        return self._run(x, max(ready, 0))
+        received = self._received + len(x)
+        ready = -((self._kernel.delay - received * self._up) // self._down)
+        out = self._run(x, max(ready, 0))
+        self._received = received
+        return out
 
     def flush(self) -> Int16Array:
         """End the stream: the outputs still due, 1-D int16. The next push begins a new stream."""
@@ -105,7 +110,8 @@ class Resampler:
             return np.empty(0, np.int16)
         start = first * kernel.block_out
         out = kernel.apply(window, rows)[self._sent - start : until - start]
-        self._sent = until
+        samples = np.rint(out, out=out).clip(-32768, 32767, out=out).astype(np.int16)
         done = (until // kernel.block_out - first) * kernel.block_in
         self._pending = window[done:have].copy()  # the view would keep the whole window alive
-        return np.rint(out, out=out).clip(-32768, 32767, out=out).astype(np.int16)
+        self._sent = until
+        return samples

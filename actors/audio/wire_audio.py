@@ -10,6 +10,7 @@ import numpy as np
 
 from antiphon.actors.audio.frame import AudioData, AudioFrame, Int16Array
 from antiphon.actors.audio.resample import Resampler, reduced_ratio
+from antiphon.actors.undo import Undoable
 
 _SILENCE: Int16Array = np.empty(0, np.int16)
 _SILENCE.flags.writeable = False
@@ -42,7 +43,7 @@ def check_rates(in_rate: int, wire_rate: int) -> None:
     reduced_ratio(in_rate, wire_rate)
 
 
-class WireAudio:
+class WireAudio(Undoable):
     """One stream of pushed audio on its way to the wire: averaged to mono and resampled.
 
     It holds the resampler's state, so use it from one thread at a time.

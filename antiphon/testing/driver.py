@@ -152,6 +152,7 @@ class Driver:
 
     def __init__(self) -> None:
         self.connector = _FakeConnector()
+        self.io_may_work = False
         self.sessions = 0
         self._now = 1000.0
         self._timers: list[tuple[float, int, Timer]] = []

@@ -14,6 +14,9 @@ import antiphon.protocol as p
 from antiphon.actors import ids
 from antiphon.actors.undo import Undoable
 
+# Of so many requests that nobody waits for any more, the response is recognised when it comes after all.
+ABANDONED_LIMIT = 16
+
 _serials = itertools.count(1)
 
 
@@ -30,17 +33,22 @@ class Request(Undoable):
         retried: Whether it has collided with another response once.
         input_committed: Whether user input was committed since it was sent, so that a response that names
             no request may be an answer to that instead.
+        interrupted: Whether `interrupt` was called since it was sent.
+        follow_up: Whether the engine asks, after tools: lost with a connection, it is asked again, as nobody
+            else would.
     """
 
-    def __init__(self, params: p.ResponseCreateParams, future: Future[Any]) -> None:
+    def __init__(self, params: p.ResponseCreateParams, future: Future[Any], follow_up: bool = False) -> None:
         self.params = params
         self.future = future
+        self.follow_up = follow_up
         self.serial = next(_serials)
         self.event_id = ""
         self.out_of_band = params.conversation == "none"
         self.written = False
         self.retried = False
         self.input_committed = False
+        self.interrupted = False
 
     def make_event(self, session_instructions: str | None) -> p.ResponseCreate:
         """The frame to send, under a new event id.
@@ -49,7 +57,7 @@ class Request(Undoable):
             session_instructions: What the request's own instructions are appended to.
         """
         self.event_id = ids.new_id(ids.RESPONSE_CREATE)
-        self.written = self.input_committed = False
+        self.written = self.input_committed = self.interrupted = False
         params = self.params
         own = p.given(params.instructions, "")
         both = [text for text in (session_instructions, own) if text]
@@ -166,6 +174,10 @@ class Arbiter(Undoable):
         """Nobody wants what comes of this request any more."""
         self._pending.pop(request.event_id, None)
         self._abandoned[request.event_id] = request
+        if len(self._abandoned) > ABANDONED_LIMIT:
+            # The server never said a word about most of them, and won't: a call can be long.
+            oldest = next((event_id for event_id, old in self._abandoned.items() if old.written), None)
+            self._abandoned.pop(oldest or "", None)
 
     def take_abandoned(self, event_id: object) -> Request | None:
         """Take out an abandoned request."""

@@ -35,6 +35,9 @@ class AudioInCore(Core):
         # Wire samples since the last commit or clear, as the API's minimum counts them.
         self._uncommitted_samples = 0
         self._retained = RetainedAudio(spec.timeouts.audio_ring * 1000)
+        # Whether a commit is confirmed whose item has not been announced yet; and the item announced last.
+        self._confirmed = False
+        self._announced = ""
         self._set_options(options)
 
     @handles(m.PushAudio, undo=False)
@@ -66,6 +69,9 @@ class AudioInCore(Core):
     @handles(m.AudioWritten, undo=False)
     def audio_written(self, message: m.AudioWritten) -> None:
         """Keep it until the server has committed it."""
+        if message.heard:
+            # Before the chunk is counted in: of this one the server may know nothing yet.
+            self._retained.server_heard()
         self._retained.written(message.chunk)
 
     @handles(m.CommitWritten)
@@ -78,25 +84,58 @@ class AudioInCore(Core):
         """The clear is on its way."""
         self._retained.clear_written()
 
+    @handles(m.PeerHeard)
+    def peer_heard(self, _: m.PeerHeard) -> None:
+        """The connection lives."""
+        self._retained.server_heard()
+
     @handles(p.InputAudioBufferSpeechStarted)
     def speech_started(self, event: p.InputAudioBufferSpeechStarted) -> None:
         """From here on a drop would cost a sentence."""
         self._retained.speech_started(event.audio_start_ms)
+        self._retained.server_heard()
+
+    @handles(p.InputAudioBufferSpeechStopped)
+    def speech_stopped(self, event: p.InputAudioBufferSpeechStopped) -> None:
+        """What was said from here on is not part of the turn that the server will commit."""
+        self._retained.speech_stopped(event.audio_end_ms)
 
     @handles(p.InputAudioBufferCommitted)
-    def committed(self, _: p.InputAudioBufferCommitted) -> None:
-        """The server has it for good."""
-        self._retained.committed()
+    def committed(self, event: p.InputAudioBufferCommitted) -> None:
+        """The server has it. Until the item is announced, the mirror doesn't, and a drop would lose the utterance."""
+        self._let_go()
+        self._confirmed = True
+        if event.item_id == self._announced:
+            self._let_go()
+
+    @handles(p.ConversationItemAdded, p.ConversationItemCreated)
+    def item_added(self, event: p.ConversationItemAdded | p.ConversationItemCreated) -> None:
+        """What was committed is in the mirror."""
+        self._announced = str(getattr(event.item, "id", "") or "")
+        self._let_go()
+
+    @handles(p.ResponseCreated)
+    def response_created(self, _: p.ResponseCreated) -> None:
+        """The server has gone on: if it has not announced the item by now, it never does."""
+        self._let_go()
+
+    def _let_go(self) -> None:
+        if self._confirmed:
+            self._confirmed = False
+            self._retained.committed()
+        self._retained.server_heard()
 
     @handles(m.ConnectionLost)
     def connection_lost(self, _: m.ConnectionLost) -> None:
         """A replay that was under way has to begin anew."""
+        self._confirmed = False
         self._retained.connection_lost()
 
     @handles(m.ReplayWanted)
     def replay_wanted(self, _: m.ReplayWanted) -> None:
         """Hand over what the new connection has to hear."""
-        self.tell(m.CONNECTION, m.ReplayAudio(self._retained.take_for_replay()))
+        lost_ms = self._retained.take_lost_ms()
+        self.tell(m.CONNECTION, m.ReplayAudio(self._retained.take_for_replay(), lost_ms))
 
     @handles(m.OptionsChanged)
     def options_changed(self, message: m.OptionsChanged) -> None:
@@ -123,23 +162,22 @@ class AudioInCore(Core):
         size = self._chunk_samples
         if self._pending_samples < size:
             return
-        samples = self._take_pending()
+        samples = self._all_pending()
         whole = len(samples) - len(samples) % size
         for start in range(0, whole, size):
             self._send(samples[start : start + size])
-        if whole < len(samples):
-            self._pending = [samples[whole:]]
-            self._pending_samples = len(samples) - whole
+        # Last: if one of them can't be sent, they all wait for the next push.
+        self._pending = [samples[whole:]] if whole < len(samples) else []
+        self._pending_samples = len(samples) - whole
 
     def _send_rest(self) -> None:
         if self._pending_samples:
-            self._send(self._take_pending())
+            self._send(self._all_pending())
+            self._pending = []
+            self._pending_samples = 0
 
-    def _take_pending(self) -> np.ndarray:
-        samples = self._pending[0] if len(self._pending) == 1 else np.concatenate(self._pending)
-        self._pending = []
-        self._pending_samples = 0
-        return samples
+    def _all_pending(self) -> np.ndarray:
+        return self._pending[0] if len(self._pending) == 1 else np.concatenate(self._pending)
 
     def _send(self, samples: np.ndarray) -> None:
         codec = self._codec

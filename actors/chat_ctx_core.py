@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from concurrent.futures import Future
 
 from msgspec import UNSET, UnsetType
@@ -19,10 +18,11 @@ from antiphon.actors.replay import plan_replay
 from antiphon.actors.undo import UndoDict
 from antiphon.actors.user_speech import UserSpeech
 
-logger = logging.getLogger("antiphon.chat_ctx")
-
 # An item whose transcript doesn't come is protected from edits no longer than this.
 TRANSCRIPTION_SECONDS = 10.0
+
+# Of so many deleted items it is remembered that they were; a response under way may still speak of them.
+REMEMBERED_DELETIONS = 512
 
 
 class ChatCtxCore(UserSpeech, ChatEdits):
@@ -50,7 +50,7 @@ class ChatCtxCore(UserSpeech, ChatEdits):
         item = event.item
         item_id = str(getattr(item, "id", "") or "")
         if not item_id:
-            logger.warning("an item without an id can't be mirrored")
+            self.warn("an item without an id can't be mirrored")
             return
         if self.replay is not None and self.replay.restored(item_id):
             self.settle_replay_if_complete()
@@ -82,10 +82,10 @@ class ChatCtxCore(UserSpeech, ChatEdits):
         if outcome is Inserted.DUPLICATE:
             # Servers that speak both dialects announce an item under both names.
             if announced_as is not p.ConversationItemCreated:
-                logger.warning("the server announced item %s twice", item_id)
+                self.warn("the server announced item %.80s twice", item_id)
             return None
         if outcome is Inserted.UNKNOWN_PREVIOUS:
-            logger.warning("item %s follows %s, which is not known; put at the end", item_id, previous)
+            self.warn("item %.80s follows %.80s, which is not known; put at the end", item_id, previous)
         self._deleted.pop(item_id, None)
         entry = self.mirror.edit(item_id)
         if entry is not None and item_id in self.audio:
@@ -111,12 +111,13 @@ class ChatCtxCore(UserSpeech, ChatEdits):
         """The server no longer has the item."""
         deleted = self.mirror.delete(event.item_id)
         self._deleted[event.item_id] = None
+        self._deleted.keep_newest(REMEMBERED_DELETIONS)
         self.audio.pop(event.item_id, None)
         self._heard.pop(event.item_id, None)
         # Last, because the next edit may begin here: it must not reckon with this item any more.
         acknowledged = self.acknowledge(p.ConversationItemDelete, event.item_id)
         if deleted is None and not acknowledged:
-            logger.warning("the server deleted item %s, which is not known", event.item_id)
+            self.warn("the server deleted item %.80s, which is not known", event.item_id)
 
     @handles(p.ConversationItemTruncated)
     def item_truncated(self, event: p.ConversationItemTruncated) -> None:
@@ -144,6 +145,8 @@ class ChatCtxCore(UserSpeech, ChatEdits):
     @handles(m.ItemAudioReceived)
     def item_audio_received(self, message: m.ItemAudioReceived) -> None:
         """So much of it can have been heard."""
+        if message.item_id in self._deleted:
+            return
         self.audio[message.item_id] = message
         entry = self.mirror.edit(message.item_id)
         if entry is not None:
@@ -214,7 +217,8 @@ class ChatCtxCore(UserSpeech, ChatEdits):
             self.mirror.delete(item_id)
         for item_id, item in replay.restored_items.items():
             self._now_text(item_id, item)
-        self.tell(m.CONNECTION, m.ReplaySettled(replay.restored_count, replay.degraded_count))
+        settled = m.ReplaySettled(replay.restored_count, replay.degraded_count, len(replay.lost))
+        self.tell(m.CONNECTION, settled)
 
     def _now_text(self, item_id: str, item: p.Item) -> None:
         """An item is what the replay made of it: words, already cut to what was heard, and no audio."""

@@ -204,12 +204,13 @@ class ReadChatCtx(Message, frozen=True):
 
 
 class Truncate(Message, frozen=True):
-    """Cut a message to what was heard or shown."""
+    """Cut a message to what was heard or shown; with `only_known`, not one that the server may not have."""
 
     message_id: str
     audio: bool
     audio_end_ms: int
     transcript: str | None
+    only_known: bool = False
 
 
 class SetToolExecutor(Message, frozen=True):
@@ -229,6 +230,20 @@ class ToolFinished(Message, frozen=True):
 
     call_id: str
     result: ToolResult
+
+
+class SilenceMcp(Message, frozen=True):
+    """After calls of these MCP servers' tools, and only of these, the model is not asked to go on."""
+
+    labels: frozenset[str]
+
+
+class ApproveMcp(Message, frozen=True):
+    """Answer the provider's request to call an MCP tool."""
+
+    request_id: str
+    approve: bool
+    reason: str | None
 
 
 # -- among the actors -------------------------------------------------------------------------------
@@ -253,9 +268,15 @@ class AudioChunk(msgspec.Struct, frozen=True, gc=False):
 
 
 class AudioWritten(Message, frozen=True):
-    """A chunk has been handed to the socket."""
+    """A chunk has been handed to the socket.
+
+    Attributes:
+        chunk: Which.
+        heard: Whether the server has been heard since the chunk before it was written.
+    """
 
     chunk: AudioChunk
+    heard: bool
 
 
 class CommitWritten(Message, frozen=True):
@@ -326,6 +347,12 @@ class SessionClosing(Message, frozen=True):
     reason: str
 
 
+class MessageLost(Message, frozen=True):
+    """An actor failed at a message: what nothing else would bring about has to be done without it."""
+
+    message: Any
+
+
 class SessionEnded(Message, frozen=True):
     """The connection is gone for good: the actors may be stopped."""
 
@@ -341,9 +368,14 @@ class ReplayItems(Message, frozen=True):
 
 
 class ReplayAudio(Message, frozen=True):
-    """Input audio that the server had not committed; commits stand between the chunks."""
+    """Input audio that the server had not committed; commits stand between the chunks.
+
+    Attributes:
+        lost_ms: Milliseconds of it that were too much to keep.
+    """
 
     entries: list[Any]
+    lost_ms: float = 0.0
 
 
 class ReplaySettled(Message, frozen=True):
@@ -351,6 +383,7 @@ class ReplaySettled(Message, frozen=True):
 
     restored: int
     degraded: int
+    lost: int
 
 
 class RecycleWanted(Message, frozen=True):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 import antiphon.protocol as p
 from antiphon.actors import messages as m
 from antiphon.actors.arbiter import Arbiter, Request
@@ -12,9 +10,10 @@ from antiphon.actors.core import Arm, Disarm, Settle, TimerFired, handles
 from antiphon.actors.errors import RealtimeError
 from antiphon.actors.failures import COLLISION, error_code, model_error, server_error
 from antiphon.actors.generation import Generation, MakeFuture
+from antiphon.actors.logs import get_logger
 from antiphon.actors.tool_calls import ToolCalls
 
-logger = logging.getLogger("antiphon.generation")
+logger = get_logger("antiphon.generation")
 
 
 class ReplyRequests(ToolCalls):
@@ -51,14 +50,17 @@ class ReplyRequests(ToolCalls):
             # Nothing would ever be sent, so nothing would ever answer it.
             self.do(Settle(message.future, RealtimeError(f"generate_reply can't be sent: {error}")))
             return
-        request = Request(message.params, message.future)
-        self._arbiter.add(request)
-        self.do(Arm(("wait", request.serial), self.spec.timeouts.reply_wait))
-        self._advance()
+        self._ask(Request(message.params, message.future))
 
     def request_reply(self) -> None:
         """Ask the model to go on after its tools; nobody but the events' listeners waits for it."""
-        self.generate_reply(m.GenerateReply(p.ResponseCreateParams(), self._make_future()))
+        if self._closed is None:
+            self._ask(Request(p.ResponseCreateParams(), self._make_future(), follow_up=True))
+
+    def _ask(self, request: Request) -> None:
+        self._arbiter.add(request)
+        self.do(Arm(("wait", request.serial), self.spec.timeouts.reply_wait))
+        self._advance()
 
     def _advance(self) -> None:
         """Send what may be sent now, and let the connection be recycled if that is wanted and nothing runs."""
@@ -116,6 +118,16 @@ class ReplyRequests(ToolCalls):
         self.do(Disarm(("wait", request.serial)))
         if request.event_id:
             self.do(Disarm(("reply", request.event_id)))
+
+    def request_lost(self, event_id: object) -> None:
+        """A request has not reached the outgoing queue: the server will never hear of it."""
+        request = self._arbiter.take_pending(event_id)
+        if request is not None:
+            self._disarm(request)
+            self.do(
+                Settle(request.future, RealtimeError("generate_reply was lost with an actor that failed"))
+            )
+        self._advance()
 
     def _settle(self, request: Request) -> None:
         """Let the next request wait for a sign of what has become of this one."""

@@ -18,7 +18,9 @@ class RetainedAudio(Undoable):
 
     With turn detection off that is everything since the last commit that the server confirmed, with the
     commits that it has not confirmed in their places. With it on, it is what was said since the speech in
-    progress began, or, while nobody speaks, as much as the server may still count as speech.
+    progress began, or, while the server reports none, what came after the last turn and may still be the
+    beginning of speech: what the server had no time to report, and all since it was last heard, as the
+    connection may be dead since.
 
     Args:
         limit_ms: Milliseconds to hold at most.
@@ -29,8 +31,15 @@ class RetainedAudio(Undoable):
         # Each chunk with the place of its end on the server's clock of input audio, commits as None.
         self._entries: deque[tuple[AudioChunk | None, float]] = deque()
         self._held_ms = 0.0
+        # What the limit has cost of the audio that a new server would have to hear.
+        self._lost_ms = 0.0
         self._clock_ms = 0.0
         self._speech_start_ms: float | None = None
+        # Where the turn ends that the server is about to commit, and up to where all is committed.
+        self._turn_end_ms: float | None = None
+        self._settled_ms = 0.0
+        # Where the clock stood when the server was last heard.
+        self._heard_ms = 0.0
         self._idle_ms: float | None = None
         # Handed over for a replay and not written yet: a drop in the middle of it must not cost them.
         self._replaying: deque[Any] = deque()
@@ -47,13 +56,20 @@ class RetainedAudio(Undoable):
             self._speech_start_ms = None
         self._trim()
 
+    def server_heard(self) -> None:
+        """The connection lives: what the server would have reported by now was no speech."""
+        self._heard_ms = self._clock_ms
+        if self._is_silent:
+            self._lost_ms = 0.0
+        self._trim()
+
     def written(self, chunk: AudioChunk) -> None:
         """A chunk was sent."""
-        if self._replaying and self._replaying[0] is chunk:
-            self._replaying.popleft()
+        self._entries.append((chunk, self._clock_ms + chunk.ms))
         self._clock_ms += chunk.ms
         self._held_ms += chunk.ms
-        self._entries.append((chunk, self._clock_ms))
+        if self._replaying and self._replaying[0] is chunk:
+            self._replaying.popleft()
         self._trim()
 
     def commit_written(self) -> None:
@@ -67,17 +83,27 @@ class RetainedAudio(Undoable):
         while self._entries and self._entries[-1][0] is not None:
             self._drop(self._entries.pop())
         self._speech_start_ms = None
+        self._lost_ms = 0.0
 
     def speech_started(self, audio_start_ms: float) -> None:
         """The server heard speech, from here on (its padding is counted in)."""
         self._speech_start_ms = audio_start_ms
 
+    def speech_stopped(self, audio_end_ms: float) -> None:
+        """The server heard the end of speech: what comes after it is not part of the turn."""
+        self._turn_end_ms = audio_end_ms
+
     def committed(self) -> None:
         """The server committed: by our commit if one is open, else by its own turn detection."""
+        self._settled_ms = self._clock_ms if self._turn_end_ms is None else self._turn_end_ms
         if any(chunk is None for chunk, _ in self._entries):
-            while self._drop(self._entries.popleft()):
-                pass
+            entry = self._entries.popleft()
+            while self._drop(entry):
+                entry = self._entries.popleft()
+            self._settled_ms = entry[1]
+        self._turn_end_ms = None
         self._speech_start_ms = None
+        self._lost_ms = 0.0
         self._trim()
 
     def connection_lost(self) -> None:
@@ -109,20 +135,34 @@ class RetainedAudio(Undoable):
         if self._speech_start_ms is not None:
             # The new server hears the speech from its first sample on, before it says so.
             self._speech_start_ms = 0.0
+        self._turn_end_ms, self._settled_ms, self._heard_ms = None, 0.0, 0.0
         self._replaying = deque(entries)
         return entries
+
+    def take_lost_ms(self) -> float:
+        """Milliseconds of uncommitted audio that were beyond the limit; they count once."""
+        lost, self._lost_ms = self._lost_ms, 0.0
+        return lost
 
     def _is_wanted(self, end_ms: float) -> bool:
         if self._idle_ms is None:
             return True
-        return self._speech_start_ms is not None and end_ms > self._speech_start_ms
+        return end_ms > (self._settled_ms if self._speech_start_ms is None else self._speech_start_ms)
+
+    @property
+    def _is_silent(self) -> bool:
+        """Whether the server detects turns and reports no speech."""
+        return self._idle_ms is not None and self._speech_start_ms is None
 
     def _trim(self) -> None:
         limit = self._limit_ms
-        if self._idle_ms is not None and self._speech_start_ms is None:
-            limit = min(limit, self._idle_ms)
+        if self._idle_ms is not None and self._is_silent:
+            limit = min(limit, self._idle_ms + self._clock_ms - self._heard_ms)
         while self._held_ms > limit and self._entries:
-            self._drop(self._entries.popleft())
+            chunk, end_ms = entry = self._entries.popleft()
+            if chunk is not None and limit == self._limit_ms and self._is_wanted(end_ms):
+                self._lost_ms += chunk.ms
+            self._drop(entry)
 
     def _drop(self, entry: tuple[AudioChunk | None, float]) -> bool:
         """Count an entry out; False for a commit."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -14,13 +13,15 @@ from antiphon.actors import config, ids
 from antiphon.actors import messages as m
 from antiphon.actors.config import SessionOptions, SessionSpec
 from antiphon.actors.core import Core, handles
+from antiphon.actors.emitter import FRAME_RECEIVED, TRUNCATED
 from antiphon.actors.events import AudioDropped, DtmfReceived, InputIdleTimeout, RateLimitsUpdated
 from antiphon.actors.item_ops import item_event
+from antiphon.actors.logs import get_logger
 from antiphon.actors.outgoing import OutgoingQueue
 from antiphon.actors.routes import ROUTES
 from antiphon.actors.socket_effects import Announce, Flush, SayGoodbye, State
 
-logger = logging.getLogger("antiphon.connection")
+logger = get_logger("antiphon.connection")
 
 # Dropped audio is reported once for each second of it, and when the connection is back.
 AUDIO_REPORT_MS = 1000.0
@@ -47,7 +48,7 @@ class Traffic(Core):
         self.skipped: dict[str, int] = {}
         self._wants = wants
         self._connected = False
-        self._heard_at = 0.0
+        self._heard_at = self._heard_told = 0.0
         self._server_spoke = False
         self._closing = False
         self._said_goodbye = False
@@ -66,6 +67,8 @@ class Traffic(Core):
         if not self._is_current(message.attempt):
             return
         self._heard_at = self.now
+        if self._wants(FRAME_RECEIVED):
+            self.emit(FRAME_RECEIVED, (message.attempt, message.payload))
         try:
             event = p.decode_server_event(message.payload)
         except p.ProtocolError as error:
@@ -99,6 +102,7 @@ class Traffic(Core):
         """The peer lives."""
         if self._is_current(message.attempt):
             self._heard_at = self.now
+            self.tell(m.AUDIO_IN, message)
 
     @handles(p.RateLimitsUpdated)
     def rate_limits_updated(self, event: p.RateLimitsUpdated) -> None:
@@ -146,12 +150,7 @@ class Traffic(Core):
     @handles(m.AudioChunk, undo=False)
     def transmit_audio(self, chunk: m.AudioChunk) -> None:
         """Send audio, or keep it while there is no connection."""
-        dropped = self.queue.push(chunk)
-        if dropped:
-            self._dropped_ms += dropped
-            self._unreported_drop_ms += dropped
-            if self._unreported_drop_ms >= AUDIO_REPORT_MS:
-                self._report_dropped_audio()
+        self._count_dropped(self.queue.push(chunk))
         if self.state == "open":
             self.do(Flush())
 
@@ -174,7 +173,7 @@ class Traffic(Core):
         self.do(Flush())
         self._say_goodbye_when_all_is_said()
 
-    @handles(m.FramesWritten, undo=False)
+    @handles(m.FramesWritten, undo=lambda core, _: core._opening is not None)
     def frames_written(self, message: m.FramesWritten) -> None:
         """Tell those who keep account of what the server was told."""
         for entry in message.entries:
@@ -192,7 +191,8 @@ class Traffic(Core):
             self._open()
             return
         if type(entry) is m.AudioChunk:
-            self.tell(m.AUDIO_IN, m.AudioWritten(entry))
+            self.tell(m.AUDIO_IN, m.AudioWritten(entry, self._heard_at > self._heard_told))
+            self._heard_told = self._heard_at
         elif (event := item_event(entry)) is not None:
             self.tell(m.CHAT_CTX, m.ItemEventWritten(event, entry))
         elif isinstance(entry, p.InputAudioBufferCommit):
@@ -201,6 +201,8 @@ class Traffic(Core):
             self.tell(m.AUDIO_IN, m.ClearWritten())
         elif isinstance(entry, p.ResponseCreate) and isinstance(entry.event_id, str):
             self.tell(m.GENERATION, m.ReplyWritten(entry.event_id))
+        elif isinstance(entry, p.ConversationItemTruncate):
+            self.emit(TRUNCATED, entry.item_id)
 
     @handles(m.UpdateOptions)
     def update_options(self, message: m.UpdateOptions) -> None:
@@ -247,6 +249,17 @@ class Traffic(Core):
 
     def _is_current(self, attempt: int) -> bool:
         return self._connected and attempt == self.attempt
+
+    @property
+    def unreported_drop_ms(self) -> float:
+        """Milliseconds of audio that were dropped since the last report."""
+        return self._unreported_drop_ms
+
+    def _count_dropped(self, ms: float) -> None:
+        self._dropped_ms += ms
+        self._unreported_drop_ms += ms
+        if self._unreported_drop_ms >= AUDIO_REPORT_MS:
+            self._report_dropped_audio()
 
     def _report_dropped_audio(self) -> None:
         self.emit("audio_dropped", AudioDropped(duration_ms=self._unreported_drop_ms))

@@ -92,8 +92,11 @@ class ArbiterMachine(RuleBasedStateMachine):
         """The server begins a response in the conversation and says so."""
         response_id = self.server_active = self.fresh_id()
         self.running = {response_id}
-        if event is not None:
+        if event is not None and self.echoes:
             self.in_flight.pop(event["event_id"], None)
+        elif event is not None:
+            # The client can only take it for the answer to the one that is pending, not to one that timed out.
+            self.in_flight.clear()
         self.deliver(w.created(response_id, event if self.echoes else None))
 
     def finish(self, status: str) -> None:

@@ -116,10 +116,41 @@ def test_a_commit_whose_audio_was_all_too_old_is_not_replayed() -> None:
 # -- turn detection on: since the start of the speech in progress ---------------------------------------
 
 
-def test_nothing_while_nobody_speaks(detecting: RetainedAudio) -> None:
+def test_while_no_speech_is_reported_what_may_be_the_beginning_of_some(detecting: RetainedAudio) -> None:
     write(detecting, *range(50))
+    detecting.server_heard()
     assert detecting.held_ms == 300 + DETECTION_MS
-    assert replay(detecting) == []
+    assert replay(detecting) == list(range(37, 50))
+
+
+def test_the_beginning_of_speech_is_not_what_belongs_to_the_last_turn(detecting: RetainedAudio) -> None:
+    write(detecting, *range(50))
+    detecting.speech_started(1000)
+    detecting.speech_stopped(4500)
+    detecting.committed()
+    write(detecting, 50)
+    assert replay(detecting) == [*range(45, 50), 50]
+
+
+def test_while_the_server_is_not_heard_all_that_is_said_is_kept(detecting: RetainedAudio) -> None:
+    # It may be dead, and nobody will ever tell that it was speech.
+    write(detecting, *range(20))
+    detecting.server_heard()
+    write(detecting, *range(20, 80))
+    assert replay(detecting) == list(range(7, 80))
+
+
+def test_what_is_said_to_a_dead_server_and_does_not_fit_is_lost(detecting: RetainedAudio) -> None:
+    for number in range(310):
+        write(detecting, number)
+    assert detecting.take_lost_ms() == 1_000
+
+
+def test_a_turn_that_was_not_committed_is_kept_whole(detecting: RetainedAudio) -> None:
+    write(detecting, *range(50))
+    detecting.speech_started(4000)
+    detecting.speech_stopped(4500)
+    assert replay(detecting) == list(range(40, 50))
 
 
 def test_since_the_start_of_the_speech_in_progress(detecting: RetainedAudio) -> None:
@@ -151,6 +182,7 @@ def test_the_servers_own_commit_ends_the_speech(detecting: RetainedAudio) -> Non
     detecting.speech_started(0)
     write(detecting, *range(10, 40))
     detecting.committed()
+    detecting.server_heard()
     assert detecting.held_ms == 300 + DETECTION_MS
     assert replay(detecting) == []
 
@@ -168,7 +200,7 @@ def test_a_clear_ends_the_speech(detecting: RetainedAudio) -> None:
     detecting.speech_started(0)
     detecting.clear_written()
     write(detecting, 3)
-    assert replay(detecting) == []
+    assert replay(detecting) == [3]
 
 
 def test_the_clock_runs_on_after_a_clear(detecting: RetainedAudio) -> None:
@@ -202,8 +234,21 @@ def test_replayed_speech_that_was_committed_is_not_replayed_again(detecting: Ret
 def test_a_commit_without_its_audio_is_not_replayed(detecting: RetainedAudio) -> None:
     # Not speech as far as the server has said: only the commit of it would arrive, for nothing.
     write(detecting, 1, 2)
+    detecting.committed()
     detecting.commit_written()
-    assert "commit" not in replay(detecting)
+    assert replay(detecting) == []
+
+
+def test_a_commit_by_hand_is_made_again_with_its_audio(detecting: RetainedAudio) -> None:
+    write(detecting, 1, 2)
+    detecting.commit_written()
+    write(detecting, 3)
+    assert replay(detecting) == [1, 2, "commit", 3]
+    write(detecting, 1, 2)
+    detecting.commit_written()
+    write(detecting, 3)
+    detecting.committed()
+    assert replay(detecting) == [3]
 
 
 # -- a replay that breaks off ------------------------------------------------------------------------------
@@ -259,12 +304,14 @@ def test_speech_in_progress_survives_a_replay_that_broke_off(detecting: Retained
 
 def test_switching_detection_on_forgets_what_is_too_old(manual: RetainedAudio) -> None:
     write(manual, *range(50))
+    manual.server_heard()
     manual.detect_turns(200)
     assert manual.held_ms == 200 + DETECTION_MS
 
 
 def test_switching_detection_off_keeps_from_then_on(detecting: RetainedAudio) -> None:
     write(detecting, *range(50))
+    detecting.server_heard()
     detecting.detect_turns(None)
     write(detecting, *range(50, 80))
     assert detecting.held_ms == 300 + DETECTION_MS + 3000
@@ -322,3 +369,32 @@ def test_whatever_happens_no_more_than_the_limit_is_held(history: list[str], ms:
     kept = retained.take_for_replay()
     assert sum(entry.ms for entry in kept if not isinstance(entry, p.InputAudioBufferCommit)) <= 1000 + 1e-6
     assert retained.held_ms == 0
+
+
+# -- what the limit costs --------------------------------------------------------------------------------
+
+
+def test_what_is_beyond_the_limit_and_not_committed_is_counted_as_lost_once(manual: RetainedAudio) -> None:
+    for number in range(310):
+        write(manual, number)
+    assert manual.take_lost_ms() == 1_000
+    assert manual.take_lost_ms() == 0
+
+
+@pytest.mark.parametrize("end", [RetainedAudio.committed, RetainedAudio.clear_written])
+def test_what_the_server_has_committed_or_cleared_is_not_lost(manual: RetainedAudio, end: Any) -> None:
+    for number in range(310):
+        write(manual, number)
+    end(manual)
+    assert manual.take_lost_ms() == 0
+
+
+def test_silence_that_is_let_go_is_not_lost_but_speech_is(detecting: RetainedAudio) -> None:
+    for number in range(310):
+        write(detecting, number)
+    detecting.server_heard()
+    assert detecting.take_lost_ms() == 0
+    detecting.speech_started(30_900)
+    for number in range(310):
+        write(detecting, number)
+    assert detecting.take_lost_ms() == 1_100

@@ -9,7 +9,7 @@ import msgspec
 
 from antiphon.actors.chat import ChatItem, FunctionCall
 from antiphon.actors.streams import MessageGeneration, Stream
-from antiphon.protocol import ErrorDetail, RateLimit, ResponseStatusDetails, Usage
+from antiphon.protocol import ErrorDetail, McpError, McpTool, RateLimit, ResponseStatusDetails, Usage
 
 
 class Payload(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,13 +117,16 @@ class RealtimeSessionReconnectedEvent(Payload, frozen=True, kw_only=True):
         downtime: Seconds without a connection.
         items_restored: Conversation items that the server has again.
         items_degraded: How many of them are text where they were audio.
-        audio_dropped_ms: Milliseconds of input audio that did not fit while the connection was down.
+        items_lost: Items that it has not: nothing is known of their words, or it refused them.
+        audio_dropped_ms: Milliseconds of input audio that did not fit while the connection was down, or that the
+            old server had not committed and that were too much to be kept for the new one.
     """
 
     reason: str
     downtime: float
     items_restored: int
     items_degraded: int
+    items_lost: int
     audio_dropped_ms: float
 
 
@@ -220,6 +223,61 @@ class ToolFinishedEvent(Payload, frozen=True, kw_only=True):
     name: str
     output: str
     is_error: bool
+
+
+class McpListToolsEvent(Payload, frozen=True, kw_only=True):
+    """The provider asks an MCP server for its tools.
+
+    Attributes:
+        item_id: The conversation item that holds the list.
+        server_label: The server; "" if it was not told yet.
+        status: "in_progress", then "completed" or "failed".
+        tools: The tools, once it is completed.
+    """
+
+    item_id: str
+    server_label: str
+    status: str
+    tools: list[McpTool] = []
+
+
+class McpCallEvent(Payload, frozen=True, kw_only=True):
+    """The provider calls a tool of an MCP server.
+
+    Attributes:
+        item_id: The conversation item that holds the call.
+        server_label: The server; "" if it was not told yet.
+        name: The tool; "" if it was not told yet.
+        arguments: JSON, as the model wrote it.
+        status: "in_progress", then "completed" or "failed".
+        output: What the tool returned, once it is completed.
+        error: Why it failed, if that is known; its type is "connection_lost" if the session lost the connection
+            meanwhile, and with it the call.
+    """
+
+    item_id: str
+    server_label: str
+    name: str
+    arguments: str
+    status: str
+    output: str | None = None
+    error: McpError | None = None
+
+
+class McpApprovalRequestedEvent(Payload, frozen=True, kw_only=True):
+    """The provider asks whether it may call a tool of an MCP server; `session.approve` answers.
+
+    Attributes:
+        request_id: For `approve`. It is worth nothing after a reconnect.
+        server_label: The server.
+        name: The tool.
+        arguments: JSON, as the model wrote it.
+    """
+
+    request_id: str
+    server_label: str
+    name: str
+    arguments: str
 
 
 class AudioDropped(Payload, frozen=True, kw_only=True):
@@ -341,6 +399,9 @@ EVENT_NAMES = frozenset(
         "audio_dropped",
         "tool_started",
         "tool_finished",
+        "mcp_list_tools",
+        "mcp_call",
+        "mcp_approval_requested",
     }
 )
 

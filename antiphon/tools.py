@@ -15,11 +15,13 @@ from typing import Any, TypeAlias, overload
 
 import msgspec
 
+from antiphon.mcp_tool import HostedMcpTool
 from antiphon.protocol import FunctionToolDef
 from antiphon.tool_schema import read_docstring, read_signature
 
 __all__ = [
     "FunctionTool",
+    "HostedMcpTool",
     "ProviderTool",
     "RawFunctionTool",
     "Tool",
@@ -174,7 +176,7 @@ class ProviderTool:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-Tool: TypeAlias = FunctionTool | RawFunctionTool | ProviderTool
+Tool: TypeAlias = FunctionTool | RawFunctionTool | HostedMcpTool | ProviderTool
 
 
 class ToolContext:

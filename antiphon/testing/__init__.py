@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from antiphon.testing.localserver import LocalServer as LocalServer
     from antiphon.testing.log import EventLog as EventLog
     from antiphon.testing.log import Record as Record
+    from antiphon.testing.mcp import McpFailure as McpFailure
+    from antiphon.testing.mcp import McpServer as McpServer
+    from antiphon.testing.replayserver import ReplayServer as ReplayServer
+    from antiphon.testing.replayserver import replay as replay
     from antiphon.testing.script import Script as Script
     from antiphon.testing.speech import synthesize as synthesize
     from antiphon.testing.speech import transcribe as transcribe
@@ -21,13 +25,30 @@ _MODULES = {
     "FakeWire": "driver",
     "LocalServer": "localserver",
     "EventLog": "log",
+    "McpFailure": "mcp",
+    "McpServer": "mcp",
     "Record": "log",
+    "ReplayServer": "replayserver",
     "Script": "script",
+    "replay": "replayserver",
     "synthesize": "speech",
     "transcribe": "speech",
 }
 
-__all__ = ["Driver", "EventLog", "FakeWire", "LocalServer", "Record", "Script", "synthesize", "transcribe"]
+__all__ = [
+    "Driver",
+    "EventLog",
+    "FakeWire",
+    "LocalServer",
+    "McpFailure",
+    "McpServer",
+    "Record",
+    "ReplayServer",
+    "Script",
+    "replay",
+    "synthesize",
+    "transcribe",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import logging
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
 from antiphon import protocol as p
+from antiphon.actors.logs import get_logger
 from antiphon.testing.brains.base import Brain, Fail, Output
 from antiphon.testing.conversation import Conversation, Names
 from antiphon.testing.effects import Close, Effects, Halt, Hear, Respond
 from antiphon.testing.extras import require
 from antiphon.testing.generation import Generation
 from antiphon.testing.log import EventLog, frame_type
+from antiphon.testing.mcp import McpServer
+from antiphon.testing.mcphost import HostedCall, RunMcp
 from antiphon.testing.script import Action, ScriptPlayer
 from antiphon.testing.steps import Delta, steps
 from antiphon.testing.worker import Worker
@@ -25,7 +27,7 @@ from antiphon.testing.worker import Worker
 if TYPE_CHECKING:
     from websockets.sync.server import ServerConnection
 
-logger = logging.getLogger("antiphon.server")
+logger = get_logger("antiphon.server")
 
 Rewrite: TypeAlias = Callable[[dict[str, Any]], Iterable[dict[str, Any]]]
 """Makes of an event, as it would go out, the events that go out instead."""
@@ -45,6 +47,7 @@ class Connection:
         session_limit_s: After how many seconds the session expires.
         pace: How many times faster than real time audio is sent.
         rewrite: What becomes of each event that the conversation sends.
+        mcp: The MCP servers that the session can reach.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class Connection:
         session_limit_s: float,
         pace: float,
         rewrite: Rewrite | None = None,
+        mcp: Mapping[str, McpServer] | None = None,
     ) -> None:
         self.index = index
         self.names = names
@@ -71,12 +75,13 @@ class Connection:
         self._pace = pace
         self._rewrite = rewrite
         self._ends = time.monotonic() + session_limit_s
-        self._conversation = Conversation(model, round(time.time() + session_limit_s), names)
+        self._conversation = Conversation(model, round(time.time() + session_limit_s), names, mcp)
         self._lock = threading.RLock()
         self._closing = threading.Event()
         self._running: dict[str, threading.Event] = {}
         self._main = Worker(f"antiphon-server-{index}-brain")
         self._aside = Worker(f"antiphon-server-{index}-aside")
+        self._mcp = Worker(f"antiphon-server-{index}-mcp")
 
     def items(self) -> list[p.Item]:
         """The items of the conversation, oldest first."""
@@ -125,6 +130,7 @@ class Connection:
                 running.set()
         self._main.stop()
         self._aside.stop()
+        self._mcp.stop()
 
     def _receive(self, frame: str | bytes) -> None:
         raw = frame.encode() if isinstance(frame, str) else frame
@@ -152,6 +158,8 @@ class Connection:
                     self._start(effect.generation)
                 elif isinstance(effect, Halt):
                     self._running.pop(effect.generation.id, threading.Event()).set()
+                elif isinstance(effect, RunMcp):
+                    self._mcp.submit(lambda call=effect.call: self._call_mcp(call))  # type: ignore[misc]
                 elif isinstance(effect, Close):
                     self._closing.set()
                     self._socket.close(effect.code, effect.reason)
@@ -197,6 +205,10 @@ class Connection:
             logger.exception("the brain could not hear")
             transcript = ""
         self._quietly(lambda: self._conversation.heard(hear.item_id, hear.sound, transcript))
+
+    def _call_mcp(self, call: HostedCall) -> None:
+        result = call.server.call(call.item.name, call.item.arguments)
+        self._quietly(lambda: self._conversation.mcp_done(call, result))
 
     def _start(self, generation: Generation) -> None:
         halted = self._running[generation.id] = threading.Event()

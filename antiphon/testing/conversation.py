@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal
 
 import msgspec
@@ -17,6 +17,8 @@ from antiphon.testing.ids import new_id
 from antiphon.testing.itemhandlers import ItemHandlers, decode_audio
 from antiphon.testing.itemstore import ItemStore
 from antiphon.testing.listener import IdleTimeout, Listener, TurnEnded, TurnStarted
+from antiphon.testing.mcp import McpServer
+from antiphon.testing.mcphost import HostedCall, McpHost
 from antiphon.testing.responder import Responder
 from antiphon.testing.sessionconfig import Json, check_response, check_session, default_session, merged
 from antiphon.testing.steps import Step
@@ -34,14 +36,18 @@ class Conversation:
         model: The name that the client asked for.
         expires_at: When the session ends, Unix time in seconds.
         names: "ga", or "beta" for a client that speaks the older dialect.
+        mcp: The MCP servers that it can reach, by address, or connector or tunnel id.
     """
 
-    def __init__(self, model: str, expires_at: int, names: Names = "ga") -> None:
+    def __init__(
+        self, model: str, expires_at: int, names: Names = "ga", mcp: Mapping[str, McpServer] | None = None
+    ) -> None:
         self.session: Json = default_session(new_id("sess"), model, expires_at)
         self.items = ItemStore()
         self._names = names
         self._handlers = ItemHandlers(self.items)
-        self._responder = Responder(self.items, self._handlers, new_id("conv"))
+        self._mcp = McpHost(mcp or {}, self.items)
+        self._responder = Responder(self.items, self._handlers, self._mcp, new_id("conv"))
         self._listener = Listener(self.session["audio"]["input"])
 
     def open(self) -> Effects:
@@ -113,8 +119,16 @@ class Conversation:
 
     def finish(self, generation: Generation) -> Effects:
         """End a response as completed, unless it is over."""
-        effects = self._responder.finish(generation)
-        if effects and generation.in_conversation:
+        return self._ended(generation, self._responder.finish(generation))
+
+    def mcp_done(self, call: HostedCall, result: str | p.McpError) -> Effects:
+        """An MCP call has ended: with its output, or with what went wrong."""
+        was_active = call.generation.active
+        effects = self._responder.mcp_done(call, result)
+        return self._ended(call.generation, effects) if was_active else effects
+
+    def _ended(self, generation: Generation, effects: Effects) -> Effects:
+        if effects and generation.in_conversation and not generation.active:
             self._listener.agent_speaks_until(generation.audio_ms)
         return effects
 
@@ -142,7 +156,7 @@ class Conversation:
             raise ApiError(message, "cannot_update_voice", "session.audio.output.voice")
         self.session = fresh
         self._listener.configure(fresh["audio"]["input"])
-        return [self._session_event("session.updated")]
+        return [self._session_event("session.updated"), *self._mcp.configure(fresh["tools"])]
 
     def _session_event(self, kind: str) -> p.ServerEvent | dict[str, object]:
         if self._names == "beta":
@@ -166,7 +180,11 @@ class Conversation:
         return [p.InputAudioBufferCleared(event_id=new_id("event"))]
 
     def _create_item(self, event: p.ConversationItemCreate) -> Effects:
-        return self._handlers.create(event, self.session)
+        answer = event.item
+        if not isinstance(answer, p.McpApprovalResponseItem):
+            return self._handlers.create(event, self.session)
+        self._mcp.check(answer)
+        return [*self._handlers.create(event, self.session), *self._mcp.answer(answer)]
 
     def _retrieve_item(self, event: p.ConversationItemRetrieve) -> Effects:
         return self._handlers.retrieve(event, self.session)
@@ -225,7 +243,8 @@ class Conversation:
 
     def _respond(self, params: Json) -> Effects:
         self._listener.agent_speaks_until(None)
-        return self._responder.create(params, self.session)
+        listed = self._mcp.configure(params.get("tools", []))
+        return [*listed, *self._responder.create(params, self.session)]
 
 
 class _Head(msgspec.Struct):

@@ -6,6 +6,7 @@ from typing import TypeAlias
 from antiphon.protocol import ServerEvent
 from antiphon.testing.brains.base import Sound
 from antiphon.testing.generation import Generation
+from antiphon.testing.mcphost import RunMcp
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class Close:
     reason: str
 
 
-Effect: TypeAlias = ServerEvent | dict[str, object] | Hear | Respond | Halt | Close
+Effect: TypeAlias = ServerEvent | dict[str, object] | Hear | Respond | Halt | Close | RunMcp
 """An event to send (a struct, or a dict in GA spelling), or something to do."""
 
 Effects: TypeAlias = list[Effect]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ from antiphon.actors.audio import WireCodec
 from antiphon.testing.brains.base import Turn
 from antiphon.testing.ids import new_id
 from antiphon.testing.itemstore import StoredItem
+from antiphon.testing.mcphost import HostedCall, McpRoute
 from antiphon.testing.steps import CallStep, Delta, Step
 from antiphon.testing.usage import response_usage, spoken_tokens, text_tokens
 
@@ -30,7 +31,8 @@ class Plan:
         codec: Of the output.
         audio: The output's format and voice, as the client sees them.
         instructions: The system prompt.
-        tools: The functions that may be called.
+        tools: The functions that may be called, those of MCP servers among them.
+        mcp: Where calls of the MCP servers' tools go, by name.
         tool_choice: As in `Request.tool_choice`.
         input: The items that replace the conversation as context, if any do.
         metadata: To be echoed.
@@ -44,6 +46,7 @@ class Plan:
     audio: p.ResponseAudioConfig
     instructions: str
     tools: tuple[p.FunctionToolDef, ...]
+    mcp: Mapping[str, McpRoute]
     tool_choice: str
     input: tuple[Turn, ...] | None
     metadata: dict[str, Any] | None
@@ -85,6 +88,9 @@ class Generation:
         self._output: list[p.Item] = []
         self._message: _Message | None = None
         self._text_tokens = 0
+        self._new_calls: list[HostedCall] = []
+        self._running_calls: set[str] = set()
+        self._said_all = False
         self._details: p.ResponseStatusDetails | None = None
 
     @property
@@ -113,8 +119,9 @@ class Generation:
         return self._end("failed", p.ResponseStatusDetails(type="failed", error=error))
 
     def finish(self) -> Events:
-        """End it as completed."""
-        return self._end("completed", None) if self.active else []
+        """End it as completed, after the MCP calls that run without approval."""
+        self._said_all = True
+        return self._end("completed", None) if self.active and not self._running_calls else []
 
     def cancel(self, reason: str) -> Events:
         """End it as cancelled; `reason` is "turn_detected" or "client_cancelled"."""
@@ -193,6 +200,10 @@ class Generation:
     # --- calls
 
     def _call(self, step: CallStep) -> Events:
+        route = self.plan.mcp.get(step.name)
+        return self._function_call(step) if route is None else self._mcp_call(step, route)
+
+    def _function_call(self, step: CallStep) -> Events:
         item = p.FunctionCallItem(
             id=new_id("item"),
             object="realtime.item",
@@ -223,6 +234,51 @@ class Generation:
         done = msgspec.structs.replace(item, status="completed", arguments=arguments)
         return events + self._complete(stored, index, done)
 
+    def _mcp_call(self, step: CallStep, route: McpRoute) -> Events:
+        item = p.McpCallItem(id=new_id("mcp"), server_label=route.label, name=step.name, arguments="")
+        stored = StoredItem(item)
+        events, index = self._begin(stored)
+        where: dict[str, Any] = {"response_id": self.id, "item_id": item.id, "output_index": index}
+        events += [
+            p.ResponseMcpCallArgumentsDelta(delta=piece, **where, event_id=new_id("event"))
+            for piece in step.pieces
+        ]
+        arguments = "".join(step.pieces)
+        self._text_tokens += text_tokens(step.name) + text_tokens(arguments)
+        events.append(p.ResponseMcpCallArgumentsDone(arguments=arguments, **where, event_id=new_id("event")))
+        stored.item = self._output[index] = msgspec.structs.replace(item, arguments=arguments)
+        request_id: str | None = None
+        if route.approval:
+            request = p.McpApprovalRequestItem(
+                id=new_id("mcpr"), server_label=route.label, name=step.name, arguments=arguments
+            )
+            request_id = request.id
+            asked = StoredItem(request)
+            begun, place = self._begin(asked)
+            events += begun + self._complete(asked, place, request)
+        else:
+            self._running_calls.add(item.id)
+        self._new_calls.append(HostedCall(self, stored, index, route.server, request_id))
+        return events
+
+    def take_calls(self) -> list[HostedCall]:
+        """The MCP calls that it has made since this was asked last."""
+        calls, self._new_calls = self._new_calls, []
+        return calls
+
+    def mcp_done(self, call: HostedCall, result: str | p.McpError) -> Events:
+        """An MCP call has ended; it may be the last thing that the response waited for."""
+        failed = isinstance(result, p.McpError)
+        ended = p.ResponseMcpCallFailed if failed else p.ResponseMcpCallCompleted
+        changes: dict[str, Any] = {"error" if failed else "output": result}
+        if call.request_id is not None:
+            changes["approval_request_id"] = call.request_id
+        item = msgspec.structs.replace(call.item, **changes)
+        events: Events = [ended(item_id=item.id, output_index=call.index, event_id=new_id("event"))]
+        events += self._complete(call.stored, call.index, item)
+        self._running_calls.discard(item.id)
+        return events + self.finish() if self._said_all else events
+
     # --- items
 
     def _begin(self, stored: StoredItem) -> tuple[Events, int]:
@@ -248,11 +304,12 @@ class Generation:
             events.append(
                 p.ConversationItemDone(previous_item_id=previous, item=item, event_id=new_id("event"))
             )
-        events.append(
-            p.ResponseOutputItemDone(
-                response_id=self.id, output_index=index, item=item, event_id=new_id("event")
+        if self.active:
+            events.append(
+                p.ResponseOutputItemDone(
+                    response_id=self.id, output_index=index, item=item, event_id=new_id("event")
+                )
             )
-        )
         return events
 
     # --- the end

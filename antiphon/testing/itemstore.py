@@ -6,7 +6,16 @@ from dataclasses import dataclass
 
 import msgspec
 
-from antiphon.protocol import ContentPart, FunctionCallItem, FunctionCallOutputItem, Item, MessageItem
+from antiphon.protocol import (
+    ContentPart,
+    FunctionCallItem,
+    FunctionCallOutputItem,
+    Item,
+    McpApprovalResponseItem,
+    McpCallItem,
+    MessageItem,
+    given,
+)
 from antiphon.testing.apierror import ApiError, missing_item
 from antiphon.testing.brains.base import Sound, Turn
 
@@ -40,6 +49,10 @@ class StoredItem:
         """All that it says."""
         if isinstance(self.item, FunctionCallOutputItem):
             return self.item.output
+        if isinstance(self.item, McpCallItem):
+            return self.item.error.message if self.item.error else given(self.item.output, "")
+        if isinstance(self.item, McpApprovalResponseItem):
+            return "" if self.item.approve else given(self.item.reason, "The call was not approved.")
         if not isinstance(self.item, MessageItem):
             return ""
         said = [str(part.text or part.transcript or "") for part in self.item.content]

@@ -7,19 +7,21 @@ import logging
 import socket
 import threading
 import weakref
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from antiphon.actors.logs import get_logger
 from antiphon.protocol import Item
 from antiphon.testing.brains.base import Brain
 from antiphon.testing.brains.parrot import ParrotBrain
 from antiphon.testing.connection import Connection, Rewrite
 from antiphon.testing.conversation import Names
 from antiphon.testing.extras import require
-from antiphon.testing.handshake import Refusal, refusal, wish
+from antiphon.testing.handshake import Refusal, Wish, refusal, wish
 from antiphon.testing.log import EventLog
+from antiphon.testing.mcp import McpServer
 from antiphon.testing.script import Script, ScriptPlayer
 
 if TYPE_CHECKING:
@@ -49,9 +51,12 @@ class LocalServer:
         rewrite: To speak as other servers do: called with each event (a dict, in the client's dialect) before it is
             sent, returns what is sent instead, which may be nothing. Called under the connection's lock: it must
             not use the server. What a script sends is not passed to it.
+        mcp: The MCP servers that sessions can use, by address (`server_url`), or connector or tunnel id. The brain
+            sees their tools among the others; it is not asked to go on after a call, as the API's model isn't.
 
     Raises:
         MissingExtraError: The extra `local` is not installed.
+        ValueError: The brain is unknown, or the port is out of range.
         OSError: The address can't be had.
 
     Attributes:
@@ -72,7 +77,10 @@ class LocalServer:
         pace: float = 4.0,
         log_limit: int | None = None,
         rewrite: Rewrite | None = None,
+        mcp: Mapping[str, McpServer] | None = None,
     ) -> None:
+        if not 0 <= port <= 65535:
+            raise ValueError(f"port must be from 0 to 65535, not {port}")
         self.log = EventLog(log_limit)
         self._brain, self._script = _resolve(brain)
         self._host = host
@@ -84,6 +92,7 @@ class LocalServer:
         self._origins = frozenset(allow_origins)
         self._pace = pace
         self._rewrite = rewrite
+        self._mcp = dict(mcp or {})
         self._lock = threading.Lock()
         self._numbers = itertools.count()
         self._admitted: set[ServerConnection] = set()
@@ -141,7 +150,7 @@ class LocalServer:
             compression=None,
             max_size=_MAX_FRAME,
             close_timeout=_CLOSE_TIMEOUT,
-            logger=_Discreet(logging.getLogger("antiphon.server.websockets"), {}),
+            logger=_Discreet(get_logger("antiphon.server.websockets"), {}),
         )
         self._port = self._server.socket.getsockname()[1]
         self._thread = threading.Thread(
@@ -220,18 +229,7 @@ class LocalServer:
         assert request is not None
         wanted = wish(request.path, request.headers, self._names)
         with self._lock:
-            connection = Connection(
-                next(self._numbers),
-                socket,
-                log=self.log,
-                brain=self._brain,
-                player=ScriptPlayer(self._script) if self._script else None,
-                model=wanted.model,
-                names=wanted.names,
-                session_limit_s=self._limit,
-                pace=self._pace,
-                rewrite=self._rewrite,
-            )
+            connection = self._connect(next(self._numbers), socket, wanted)
             self._open[connection.index] = self._all[connection.index] = connection
         self._handlers.add(threading.current_thread())
         try:
@@ -240,6 +238,22 @@ class LocalServer:
             with self._lock:
                 del self._open[connection.index]
                 self._admitted.discard(socket)
+
+    def _connect(self, index: int, socket: ServerConnection, wanted: Wish) -> Connection:
+        """Make what serves a client."""
+        return Connection(
+            index,
+            socket,
+            log=self.log,
+            brain=self._brain,
+            player=ScriptPlayer(self._script) if self._script else None,
+            model=wanted.model,
+            names=wanted.names,
+            session_limit_s=self._limit,
+            pace=self._pace,
+            rewrite=self._rewrite,
+            mcp=self._mcp,
+        )
 
 
 def _resolve(brain: str | Path | Script | Brain) -> tuple[Brain | None, Script | None]:

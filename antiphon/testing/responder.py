@@ -14,6 +14,7 @@ from antiphon.testing.generation import Events, Generation, Plan
 from antiphon.testing.ids import new_id
 from antiphon.testing.itemhandlers import ItemHandlers
 from antiphon.testing.itemstore import ItemStore
+from antiphon.testing.mcphost import HostedCall, McpHost
 from antiphon.testing.sessionconfig import Json
 from antiphon.testing.steps import Step
 from antiphon.testing.usage import rate_limits
@@ -23,8 +24,9 @@ from antiphon.testing.wirecodec import codec_of
 class Responder:
     """Knows which responses run: one in the conversation at most, and any number out of band."""
 
-    def __init__(self, items: ItemStore, handlers: ItemHandlers, conversation_id: str) -> None:
+    def __init__(self, items: ItemStore, handlers: ItemHandlers, mcp: McpHost, conversation_id: str) -> None:
         self._items = items
+        self._mcp = mcp
         self._handlers = handlers
         self._conversation_id = conversation_id
         self._running: dict[str, Generation] = {}
@@ -73,7 +75,14 @@ class Responder:
         """Send a response's next step; nothing, if it is over."""
         events = generation.apply(step)
         self.spoke = self.spoke or generation.audio_ms > 0
-        return self._settled(generation, events)
+        effects = self._settled(generation, events)
+        for call in generation.take_calls():
+            effects += self._mcp.begin(call)
+        return effects
+
+    def mcp_done(self, call: HostedCall, result: str | p.McpError) -> Effects:
+        """An MCP call has ended."""
+        return self._settled(call.generation, call.generation.mcp_done(call, result))
 
     def finish(self, generation: Generation) -> Effects:
         """End a response as completed, unless it is over."""
@@ -110,6 +119,8 @@ class Responder:
         modalities = params.get("output_modalities") or session["output_modalities"]
         limit = params.get("max_output_tokens") or session["max_output_tokens"]
         tools = params["tools"] if "tools" in params else session["tools"]
+        offered = self._mcp.offered(tools)
+        functions = [msgspec.convert(tool, p.FunctionToolDef) for tool in tools if tool["type"] == "function"]
         wanted = params.get("input")
         return Plan(
             conversation_id=None if out_of_band else self._conversation_id,
@@ -119,9 +130,8 @@ class Responder:
                 {"output": {"format": output["format"], "voice": output["voice"]}}, p.ResponseAudioConfig
             ),
             instructions=params.get("instructions") or session.get("instructions") or "",
-            tools=tuple(
-                msgspec.convert(tool, p.FunctionToolDef) for tool in tools if tool["type"] == "function"
-            ),
+            tools=(*functions, *(seen for seen, _ in offered.values())),
+            mcp={name: route for name, (_, route) in offered.items()},
             tool_choice=_tool_choice(params.get("tool_choice", session["tool_choice"])),
             input=None
             if wanted is None
@@ -149,4 +159,4 @@ class Responder:
 def _tool_choice(choice: Any) -> str:
     if isinstance(choice, str):
         return choice
-    return f"function:{choice['name']}" if choice.get("type") == "function" else "auto"
+    return f"function:{choice['name']}" if choice.get("name") else "auto"

@@ -108,6 +108,15 @@ def array(check: Check) -> Check:
     return inner
 
 
+def array_or(array_check: Check, other: Check) -> Check:
+    """Allow the list that `array_check` allows, or what `other` allows."""
+
+    def inner(value: Any, path: str) -> None:
+        (array_check if isinstance(value, list) else other)(value, path)
+
+    return inner
+
+
 def obj(fields: Mapping[str, Check], *, required: tuple[str, ...] = ()) -> Check:
     """Allow an object with these fields and no others."""
 

@@ -69,6 +69,7 @@ _TRANSCRIPTION: Final = s.obj(
     }
 )
 _VOICE: Final = s.string_or(s.obj({"id": s.string}, required=("id",)))
+_MCP_FILTER: Final = s.obj({"tool_names": s.nullable(s.array(s.string)), "read_only": s.nullable(s.boolean)})
 _TOOL: Final = s.tagged(
     {
         "function": s.obj(
@@ -80,14 +81,35 @@ _TOOL: Final = s.tagged(
             },
             required=("name",),
         ),
-        "mcp": s.anything,
+        "mcp": s.obj(
+            {
+                "type": s.anything,
+                "server_label": s.string,
+                "server_url": s.nullable(s.string),
+                "connector_id": s.nullable(s.string),
+                "tunnel_id": s.nullable(s.string),
+                "server_description": s.nullable(s.string),
+                "authorization": s.nullable(s.string),
+                "headers": s.nullable(s.obj_of_anything),
+                "allowed_tools": s.nullable(s.array_or(s.array(s.string), _MCP_FILTER)),
+                "require_approval": s.nullable(
+                    s.string_or(s.obj({"always": _MCP_FILTER, "never": _MCP_FILTER}), "always", "never")
+                ),
+                "allowed_callers": s.nullable(s.array(s.one_of("direct", "programmatic"))),
+                "defer_loading": s.nullable(s.boolean),
+            },
+            required=("server_label",),
+        ),
     }
 )
 _TOOL_CHOICE: Final = s.string_or(
     s.tagged(
         {
             "function": s.obj({"type": s.anything, "name": s.string}, required=("name",)),
-            "mcp": s.anything,
+            "mcp": s.obj(
+                {"type": s.anything, "server_label": s.string, "name": s.nullable(s.string)},
+                required=("server_label",),
+            ),
         }
     ),
     "auto",

@@ -7,7 +7,13 @@ from typing import Protocol, TypeAlias
 import numpy as np
 
 from antiphon.actors.audio import Int16Array
-from antiphon.protocol import FunctionToolDef, Item
+from antiphon.protocol import (
+    FunctionToolDef,
+    Item,
+    McpApprovalRequestItem,
+    McpApprovalResponseItem,
+    McpListToolsItem,
+)
 
 SILENCE: Int16Array = np.zeros(0, np.int16)
 
@@ -52,7 +58,7 @@ class Request:
     Attributes:
         turns: The context, oldest first.
         instructions: The system prompt.
-        tools: The functions that may be called.
+        tools: The functions that may be called, those of MCP servers among them.
         tool_choice: "auto", "none", "required", or a function's name after "function:".
         audio: Whether it will be spoken; else it is text.
         rate: The wire's output rate, Hz.
@@ -66,6 +72,15 @@ class Request:
     audio: bool = True
     rate: int = 24000
     speed: float = 1.0
+
+
+def last_said(request: Request) -> Turn | None:
+    """The last turn that has something to tell: lists of tools, and a call's approval behind it, have not."""
+    for turn in reversed(request.turns):
+        granted = isinstance(turn.item, McpApprovalResponseItem) and turn.item.approve
+        if not granted and not isinstance(turn.item, McpApprovalRequestItem | McpListToolsItem):
+            return turn
+    return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from antiphon.protocol import FunctionCallOutputItem, MessageItem
+from antiphon.protocol import FunctionCallOutputItem, McpApprovalResponseItem, McpCallItem, MessageItem
 from antiphon.testing.brains.base import SILENCE, Call, Output, Request, Say, Sound
 
 HEARD = "something the parrot heard"
@@ -28,8 +28,11 @@ class ParrotBrain:
             yield Call(request.tool_choice.removeprefix("function:"), "{}")
             return
         for turn in reversed(request.turns):
-            if isinstance(turn.item, FunctionCallOutputItem) or (
-                isinstance(turn.item, MessageItem) and turn.item.role == "user"
+            told = turn.text and isinstance(turn.item, McpCallItem | McpApprovalResponseItem)
+            if (
+                told
+                or isinstance(turn.item, FunctionCallOutputItem)
+                or (isinstance(turn.item, MessageItem) and turn.item.role == "user")
             ):
                 yield Say(turn.text or HEARD, turn.sound or Sound(SILENCE, request.rate))
                 return

@@ -7,9 +7,16 @@ from typing import Any, Final
 
 import msgspec
 
-from antiphon.protocol import FunctionCallOutputItem, FunctionToolDef, MessageItem, given
+from antiphon.protocol import (
+    FunctionCallOutputItem,
+    FunctionToolDef,
+    McpApprovalResponseItem,
+    McpCallItem,
+    MessageItem,
+    given,
+)
 from antiphon.testing.brains.answers import city_in
-from antiphon.testing.brains.base import Call, Request
+from antiphon.testing.brains.base import Call, Request, last_said
 
 _WORDS: Final = (
     "and are can could for from get give how like please tell the this what whats when where which who will with you "
@@ -22,10 +29,10 @@ _PLACE: Final = frozenset({"city", "location", "place", "town", "where", "area",
 
 def call_for(request: Request) -> Call | None:
     """The call to make, or `None` if the answer should be spoken."""
-    last = request.turns[-1] if request.turns else None
+    last = last_said(request)
     if request.tool_choice == "none" or not request.tools or last is None:
         return None
-    if isinstance(last.item, FunctionCallOutputItem):
+    if isinstance(last.item, FunctionCallOutputItem | McpCallItem | McpApprovalResponseItem):
         return None
     said = last.text if isinstance(last.item, MessageItem) else ""
     forced = request.tool_choice.removeprefix("function:") if ":" in request.tool_choice else None

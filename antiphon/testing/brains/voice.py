@@ -6,10 +6,10 @@ import datetime
 import re
 from collections.abc import Iterator
 
-from antiphon.protocol import FunctionCallOutputItem, MessageItem
+from antiphon.protocol import FunctionCallOutputItem, McpApprovalResponseItem, McpCallItem, MessageItem
 from antiphon.testing import speech
 from antiphon.testing.brains import answers
-from antiphon.testing.brains.base import Output, Request, Say, Sound
+from antiphon.testing.brains.base import Output, Request, Say, Sound, last_said
 from antiphon.testing.brains.toolmatch import call_for
 
 _SENTENCE = re.compile(r"\s*[^.!?]+[.!?]*")
@@ -41,11 +41,13 @@ def _speak(sentence: str, request: Request) -> Sound | None:
 
 
 def _answer(request: Request) -> str:
-    last = request.turns[-1] if request.turns else None
+    last = last_said(request)
     if last is None:
         return answers.GREETING
     if isinstance(last.item, FunctionCallOutputItem):
         return answers.spoken_result(last.item.output)
+    if isinstance(last.item, McpCallItem | McpApprovalResponseItem):
+        return answers.spoken_result(last.text)
     if isinstance(last.item, MessageItem) and last.item.role == "user":
         return answers.answer(last.text, datetime.datetime.now())
     return answers.GREETING

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Iterable
 from typing import Any
@@ -17,10 +16,11 @@ from antiphon.actors.core import Arm, Disarm, Settle, handles
 from antiphon.actors.errors import RealtimeError
 from antiphon.actors.failures import model_error, server_error
 from antiphon.actors.item_ops import Op, PendingOps, Waiter, foresee
+from antiphon.actors.logs import get_logger
 from antiphon.actors.replay import plan_replay, repeated
 from antiphon.actors.undo import UndoDict
 
-logger = logging.getLogger("antiphon.chat_ctx")
+logger = get_logger("antiphon.chat_ctx")
 
 # How servers say that an item is there already; for us that is as good as created.
 DUPLICATE_WORDS = ("already exists", "already has an item", "duplicate")
@@ -173,6 +173,8 @@ class ChatEdits(Conversation):
         entry = self.mirror.get(message.message_id)
         audio = self.audio.get(message.message_id)
         end_ms = message.audio_end_ms
+        if self._is_going(message.message_id) or (message.only_known and entry is None and audio is None):
+            return
         restored = self.replay is not None and self.replay.holds(message.message_id)
         if entry is not None and ((not entry.has_audio and audio is None) or restored):
             logger.warning("item %s has no audio to truncate", entry.id)
@@ -194,6 +196,10 @@ class ChatEdits(Conversation):
             item_id=message.message_id, content_index=content_index, audio_end_ms=end_ms
         )
         self.tell(m.CONNECTION, m.Transmit(event))
+
+    def _is_going(self, item_id: str) -> bool:
+        """Whether the server has been told, or will be, to delete the item."""
+        return any(op.item_id == item_id and type(op.event) is p.ConversationItemDelete for op in self._ops)
 
     def _rewrite_text(self, message_id: str, transcript: str) -> None:
         wanted = [copy_item(item) for item in self._order() if not isinstance(item, str)]

@@ -35,12 +35,12 @@ class Message(Undoable):
         "audio",
         "audio_samples",
         "content_index",
-        "cut",
         "done",
         "handout",
         "id",
         "modalities",
         "text",
+        "unheard",
         "words",
     )
 
@@ -54,8 +54,8 @@ class Message(Undoable):
         self.audio_samples = 0
         self.content_index = 0
         self.done = False
-        # Playback was cut in the middle of it: what still comes of its audio is not to be heard.
-        self.cut = False
+        # Its audio began only after playback had been cut.
+        self.unheard = False
 
 
 class Generation(Undoable):
@@ -84,6 +84,8 @@ class Generation(Undoable):
         self.message_stream: Stream[MessageGeneration] = Stream()
         self.function_stream: Stream[FunctionCall] = Stream()
         self.done: Future[GenerationResult] = make_future()
+        # Playback was cut in the middle of it: what still comes of its audio is not to be heard.
+        self.silenced = False
         self.first_audio_at: float | None = None
         self.first_text_at: float | None = None
         self._created_at = now

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 
 import msgspec
@@ -13,25 +12,29 @@ from antiphon.actors import messages as m
 from antiphon.actors.audio import AudioFrame, Int16Array, codec_for
 from antiphon.actors.config import SessionOptions, SessionSpec
 from antiphon.actors.core import Disarm, End, Put, Settle, handles
+from antiphon.actors.emitter import CUT
 from antiphon.actors.errors import APIError, RealtimeError
 from antiphon.actors.events import GenerationResult, MetricsMetadata
 from antiphon.actors.failures import error_code, model_error
 from antiphon.actors.generation import Generation, MakeFuture, Message, text_of
+from antiphon.actors.logs import get_logger
+from antiphon.actors.mcp_calls import McpCalls
 from antiphon.actors.playback import Playback
-from antiphon.actors.reply_requests import ReplyRequests
 from antiphon.actors.streams import TimedString
+from antiphon.actors.tool_calls import RESULT_LOST, ToolResult
 
-logger = logging.getLogger("antiphon.generation")
+logger = get_logger("antiphon.generation")
 
 
 # -- effects that only this actor's shell performs --------------------------------------------------------
 
 
 class Play(msgspec.Struct, frozen=True):
-    """Queue audio of an item for the player."""
+    """Queue audio of an item for the player; `beside`: of one that is in no conversation."""
 
     item_id: str
     samples: Int16Array
+    beside: bool
 
 
 class FinishPlaying(msgspec.Struct, frozen=True):
@@ -40,7 +43,22 @@ class FinishPlaying(msgspec.Struct, frozen=True):
     item_id: str
 
 
-class GenerationCore(ReplyRequests):
+# A delta that opens its message, or is the first of its kind in it, changes more than is added to it.
+
+
+def _begins_sound(core: GenerationCore, event: p.ResponseOutputAudioDelta) -> bool:
+    message = core.message_of(event.response_id, event.item_id)
+    return message is None or not message.audio_samples
+
+
+def _begins_words(
+    core: GenerationCore, event: p.ResponseOutputAudioTranscriptDelta | p.ResponseOutputTextDelta
+) -> bool:
+    message = core.message_of(event.response_id, event.item_id)
+    return message is None or not message.words
+
+
+class GenerationCore(McpCalls):
     """State and decisions of the GenerationActor.
 
     Args:
@@ -79,28 +97,37 @@ class GenerationCore(ReplyRequests):
     @handles(m.Interrupt)
     def interrupt(self, _: m.Interrupt) -> None:
         """Cancel what is active and fall silent; requests that wait keep waiting."""
-        pending = any(not request.out_of_band for request in self._arbiter.pending)
+        pending = [request for request in self._arbiter.pending if not request.out_of_band]
+        for request in pending:
+            request.interrupted = True
         if self._active is not None or pending:
             self.tell(m.CONNECTION, m.Transmit(p.ResponseCancel()))
             if self._active is not None:
                 self.interrupt_calls(self._active)
-        self._cut_playback()
+        self._cut_playback("interrupt")
 
     @handles(p.InputAudioBufferSpeechStarted)
     def speech_started(self, _: p.InputAudioBufferSpeechStarted) -> None:
         """The user talks over the model: fall silent, and tell the server what was heard."""
         if self.options.interrupts:
-            self._cut_playback()
+            self._cut_playback("speech")
 
-    def _cut_playback(self) -> None:
+    def _cut_playback(self, trigger: str) -> None:
         if not self._playback.attached:
             return
-        for cut in self._playback.cut():
+        cuts = self._playback.cut()
+        if cuts:
+            self.emit(CUT, (trigger, cuts))
+        for cut in cuts:
             self._tell_received(cut.item_id)
-            self.tell(m.CHAT_CTX, m.Truncate(cut.item_id, True, cut.heard_ms, None))
+            self._tell_heard(cut.item_id, cut.heard_ms)
         for generation in self._generations.values():
-            for message in generation.messages.values():
-                message.cut = message.cut or message.audio_samples > 0
+            heard = any(message.audio_samples for message in generation.messages.values())
+            if heard or generation is self._active:
+                generation.silenced = True
+
+    def _tell_heard(self, item_id: str, heard_ms: int) -> None:
+        self.tell(m.CHAT_CTX, m.Truncate(item_id, True, heard_ms, None, only_known=True))
 
     def _send_cancel(self, response_id: str) -> None:
         self.tell(m.CONNECTION, m.Transmit(p.ResponseCancel(response_id=response_id)))
@@ -136,6 +163,9 @@ class GenerationCore(ReplyRequests):
             response.id, bool(out_of_band), request is not None, self.now, self._make_future
         )
         self._generations[response.id] = generation
+        if request is not None and request.interrupted:
+            generation.silenced = self._playback.attached
+            self.interrupt_calls(generation)
         if not out_of_band:
             self._active = generation
         cancel, response_id = self._cancel_response, response.id
@@ -149,6 +179,7 @@ class GenerationCore(ReplyRequests):
         details = p.ResponseStatusDetails(type="incomplete", reason="superseded")
         self.do(Settle(generation.done, GenerationResult(status="incomplete", status_details=details)))
         self._forget(generation)
+        self.calls_complete(generation, interrupted=False)
 
     # -- what it is made of ------------------------------------------------------------------------------
 
@@ -165,6 +196,8 @@ class GenerationCore(ReplyRequests):
             generation.announced_calls.update({item.id: item, item.call_id: item})
             generation.announced_calls.pop("", None)
             self.tell(m.CHAT_CTX, m.ItemGenerating(item.id, True))
+        elif isinstance(item, p.McpCallItem):
+            self.mcp_call_in_response(item, generation.id)
 
     @handles(p.ResponseContentPartAdded)
     def content_part_added(self, event: p.ResponseContentPartAdded) -> None:
@@ -179,7 +212,7 @@ class GenerationCore(ReplyRequests):
             message.content_index = event.content_index
             self._resolve_modalities(message, ["audio", "text"])
 
-    @handles(p.ResponseOutputAudioDelta, undo=False)
+    @handles(p.ResponseOutputAudioDelta, undo=_begins_sound)
     def audio_delta(self, event: p.ResponseOutputAudioDelta) -> None:
         """Sound: the hot path of a session."""
         generation = self._generations.get(event.response_id) or self._find(event.response_id)
@@ -197,22 +230,30 @@ class GenerationCore(ReplyRequests):
             self._resolve_modalities(message, ["audio", "text"])
             if generation.first_audio_at is None:
                 generation.first_audio_at = self.now
-        message.audio_samples += samples.size
-        played = self._playback.attached
-        if played and not message.cut:
-            self.do(Play(message.id, samples))
+        playback = self._playback
+        if not generation.silenced:
+            if playback.attached:
+                self.do(Play(message.id, samples, generation.out_of_band))
+        elif not message.audio_samples and not generation.out_of_band:
+            # It was on its way when playback was cut: nobody hears any of it.
+            message.unheard = True
         # Once the application plays through the ledger, nothing is held twice unless it asks for it.
-        if not played or message.handout.audio_taken:
+        if (
+            not generation.silenced
+            if playback.remote
+            else not playback.attached or message.handout.audio_taken
+        ):
             self.do(Put(message.audio, AudioFrame._wrap(samples, codec.rate, 1)))
+        message.audio_samples += samples.size
 
-    @handles(p.ResponseOutputAudioTranscriptDelta, undo=False)
+    @handles(p.ResponseOutputAudioTranscriptDelta, undo=_begins_words)
     def transcript_delta(self, event: p.ResponseOutputAudioTranscriptDelta) -> None:
         """Words of what is spoken."""
         generation = self._find(event.response_id)
         if generation is not None:
             self._add_words(generation, event)
 
-    @handles(p.ResponseOutputTextDelta, undo=False)
+    @handles(p.ResponseOutputTextDelta, undo=_begins_words)
     def text_delta(self, event: p.ResponseOutputTextDelta) -> None:
         """Words of what is written."""
         generation = self._find(event.response_id)
@@ -227,10 +268,10 @@ class GenerationCore(ReplyRequests):
         message = self._message(generation, event.item_id)
         if generation.first_text_at is None:
             generation.first_text_at = self.now
-        message.words.append(event.delta)
         start_time = p.given(event.start_time, None)
         text = event.delta if start_time is None else TimedString(event.delta, start_time)
         self.do(Put(message.text, text))
+        message.words.append(event.delta)
 
     @handles(p.ResponseFunctionCallArgumentsDone)
     def arguments_done(self, event: p.ResponseFunctionCallArgumentsDone) -> None:
@@ -256,6 +297,10 @@ class GenerationCore(ReplyRequests):
             self.tell(m.CHAT_CTX, m.ItemGenerating(item.id, False))
         elif isinstance(item, p.MessageItem) and item.id in generation.messages:
             self._end_message(generation.messages[item.id])
+        elif isinstance(item, p.McpCallItem):
+            self.mcp_call_in_response(item, generation.id)
+        elif isinstance(item, p.McpApprovalRequestItem):
+            self.mcp_approval_requested(item)
 
     def _deliver_item(self, generation: Generation, item: p.FunctionCallItem) -> None:
         # One that was cut off is done too, but no call: its arguments end somewhere.
@@ -280,6 +325,11 @@ class GenerationCore(ReplyRequests):
             self.do(Put(generation.function_stream, call))
             self.run_call(generation, call)
 
+    def message_of(self, response_id: str, item_id: str) -> Message | None:
+        """The message with this id, if it has been opened in this response."""
+        generation = self._generations.get(response_id)
+        return None if generation is None else generation.messages.get(item_id)
+
     def _message(self, generation: Generation, item_id: str) -> Message:
         """The message with this id; it is opened if this is the first that is heard of it."""
         message = generation.messages.get(item_id)
@@ -295,7 +345,7 @@ class GenerationCore(ReplyRequests):
 
     def _written_message(self, message: Message) -> None:
         if self.options.audio_output and not message.modalities.done():
-            logger.warning("%s: text came in an audio session (item %s)", self.spec.label, message.id)
+            self._warn_once(f"{self.spec.label}: text came in an audio session")
         self._resolve_modalities(message, ["text"])
 
     def _resolve_modalities(self, message: Message, modalities: list[str]) -> None:
@@ -313,9 +363,12 @@ class GenerationCore(ReplyRequests):
 
     def _ignore(self, what: str) -> None:
         self.ignored += 1
+        self._warn_once(f"ignored: {what}; more of this kind are counted, not logged")
+
+    def _warn_once(self, what: str) -> None:
         if what not in self._warned:
             self._warned.add(what)
-            logger.warning("ignored: %s; more of this kind are counted, not logged", what)
+            logger.warning("%s", what)
 
     # -- it ends -----------------------------------------------------------------------------------------
 
@@ -408,6 +461,8 @@ class GenerationCore(ReplyRequests):
             ms = self._codec.samples_to_ms(message.audio_samples)
             self.tell(m.CHAT_CTX, m.ItemAudioReceived(message.id, message.content_index, ms))
         self.tell(m.CHAT_CTX, m.ItemGenerating(message.id, False))
+        if message.unheard:
+            self._tell_heard(message.id, 0)
         self.do(End(message.text))
         self.do(End(message.audio))
         self.do(FinishPlaying(message.id))
@@ -456,16 +511,44 @@ class GenerationCore(ReplyRequests):
         self._echoes_metadata = self._names_conversations = False
         self._advance()
 
+    @handles(m.MessageLost)
+    def message_lost(self, message: m.MessageLost) -> None:
+        """An actor failed at a message: end what only that message would have ended."""
+        lost = message.message
+        if isinstance(lost, p.ResponseDone):
+            self._end_lost(lost.response.id)
+        elif isinstance(lost, m.ToolFinished):
+            self.tool_finished(m.ToolFinished(lost.call_id, ToolResult(RESULT_LOST, is_error=True)))
+        elif isinstance(lost, m.ReplyWritten):
+            self._arbiter.written(lost.event_id)
+        elif isinstance(lost, m.ReplyWithdrawn):
+            self.reply_withdrawn(lost)
+        elif isinstance(lost, m.Transmit) and isinstance(lost.event, p.ResponseCreate):
+            self.request_lost(lost.event.event_id)
+
+    def _end_lost(self, response_id: str) -> None:
+        """A response has ended, and how is lost."""
+        self._arbiter.running.discard(response_id)
+        self._discarded.discard(response_id)
+        generation = self._generations.get(response_id)
+        if generation is not None:
+            self._drop_generation(generation, "the end of the response was lost with an actor that failed")
+        self._advance()
+
     @handles(m.ConnectionLost)
     def connection_lost(self, _: m.ConnectionLost) -> None:
         """What was under way is gone; what waited goes on waiting."""
-        for request in self._arbiter.connection_lost():
+        lost = self._arbiter.connection_lost()
+        for request in lost:
             self._disarm(request)
             self.do(Settle(request.future, RealtimeError("pending response discarded: session reconnection")))
         for timer in ("settle", "unseen"):
             self.do(Disarm(timer))
         self._discarded.clear()
         self._drop_generations("session reconnection")
+        if any(request.follow_up for request in lost):
+            self.request_reply()
+        self.mcp_lost()
 
     @handles(m.SessionClosing)
     def session_closing(self, message: m.SessionClosing) -> None:
@@ -481,7 +564,10 @@ class GenerationCore(ReplyRequests):
 
     def _drop_generations(self, reason: str) -> None:
         for generation in list(self._generations.values()):
-            self._finish_messages(generation)
-            self.do(Settle(generation.done, RealtimeError(reason)))
-            self._forget(generation)
-            self.calls_complete(generation, interrupted=False)
+            self._drop_generation(generation, reason)
+
+    def _drop_generation(self, generation: Generation, reason: str) -> None:
+        self._finish_messages(generation)
+        self.do(Settle(generation.done, RealtimeError(reason)))
+        self._forget(generation)
+        self.calls_complete(generation, interrupted=False)

@@ -6,6 +6,7 @@ from antiphon.actors import messages as m
 from antiphon.actors.core import CoreActor
 from antiphon.actors.emitter import Emitter
 from antiphon.actors.generation_core import FinishPlaying, GenerationCore, Play
+from antiphon.actors.logs import about
 from antiphon.actors.playback import Playback
 from antiphon.actors.strand import Strand
 from antiphon.actors.tool_calls import RunTool, run_on_pool
@@ -26,21 +27,22 @@ class GenerationActor(CoreActor):
         self._playback = playback
 
     def _play(self, effect: Play) -> None:
-        self._playback.write(effect.item_id, effect.samples)
+        self._playback.write(effect.item_id, effect.samples, effect.beside)
 
     def _finish_playing(self, effect: FinishPlaying) -> None:
         self._playback.finish(effect.item_id)
 
     def _run_tool(self, effect: RunTool) -> None:
-        core, strand = self.core, self.strand
-        assert isinstance(core, GenerationCore)
-        executor = core.executor
-        if executor is not None:
-            strand.runtime.run_tool(
-                lambda: run_on_pool(
-                    effect.running, executor, lambda message: strand.tell(m.GENERATION, message)
-                )
-            )
+        strand = self.strand
+
+        def tell(message: m.Message) -> None:
+            strand.tell(m.GENERATION, message)
+
+        def run() -> None:
+            with about(strand.origin):
+                run_on_pool(effect.running, effect.executor, tell)
+
+        strand.runtime.run_tool(run)
 
 
 GenerationActor.performers.update(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
@@ -14,9 +15,12 @@ from antiphon.actors.chat import FunctionCall, FunctionCallOutput, to_item
 from antiphon.actors.core import Arm, Core, Disarm, handles
 from antiphon.actors.events import ToolFinishedEvent, ToolStartedEvent
 from antiphon.actors.generation import Generation
-from antiphon.actors.undo import Undoable
+from antiphon.actors.undo import Undoable, UndoDict
 
 NOT_RUN = "Error: the call was not run, because the response was interrupted."
+# Of so many calls it is known that they were begun, so that one that comes twice doesn't run twice.
+REMEMBERED_CALLS = 512
+RESULT_LOST = "Error: the call was run, but its result was lost."
 
 
 class ToolResult(msgspec.Struct, frozen=True):
@@ -74,16 +78,19 @@ class ToolExecutor(msgspec.Struct, frozen=True):
     Attributes:
         settings: Returns a tool's timeout in seconds and whether the model is to go on after it, by name.
         run: Runs a call on the calling thread; returns its result, or a future of it.
+        limit: How many of the session's calls may be under way at once.
     """
 
     settings: Callable[[str], tuple[float, bool]]
     run: Callable[[RunningCall], ToolResult | Future[ToolResult]]
+    limit: int
 
 
 class RunTool(msgspec.Struct, frozen=True):
     """Have a call run on the tool pool."""
 
     running: RunningCall
+    executor: ToolExecutor
 
 
 class _Batch(Undoable):
@@ -104,7 +111,15 @@ class ToolCalls(Core):
         self.executor: ToolExecutor | None = None
         self._batches: dict[str, _Batch] = {}
         # Every call id that was begun: a call seen twice must not run twice.
-        self._begun: set[str] = set()
+        self._begun: UndoDict[str, None] = UndoDict()
+        # Calls that the pool has, by id, and those that wait until there are fewer.
+        self._in_pool: set[str] = set()
+        self._waiting: deque[RunTool] = deque()
+
+    @property
+    def calls_waiting(self) -> int:
+        """How many calls wait until fewer are under way."""
+        return len(self._waiting)
 
     def request_reply(self) -> None:
         """Ask the model to go on; the arbiter finds the moment."""
@@ -119,11 +134,18 @@ class ToolCalls(Core):
         """A call is complete: run it, if tools are to be run."""
         if self.executor is None or call.call_id in self._begun:
             return
-        self._begun.add(call.call_id)
+        self._begun[call.call_id] = None
+        self._begun.keep_newest(REMEMBERED_CALLS)
         timeout, reply = self.executor.settings(call.name)
         running = RunningCall(call, timeout, reply)
-        self._batches.setdefault(generation.id, _Batch()).open[call.call_id] = running
-        self.do(RunTool(running))
+        batch = self._batches.setdefault(generation.id, _Batch())
+        batch.open[call.call_id] = running
+        if batch.interrupted:
+            running.cancel()
+            self._finish(call.call_id, ToolResult(NOT_RUN, True))
+        else:
+            self._waiting.append(RunTool(running, self.executor))
+            self._start_waiting()
 
     @handles(m.ToolStarted)
     def tool_started(self, message: m.ToolStarted) -> None:
@@ -153,9 +175,8 @@ class ToolCalls(Core):
 
     def interrupt_calls(self, generation: Generation) -> None:
         """A response was cut off: what has not started doesn't start, what runs may stop."""
-        batch = self._batches.get(generation.id)
-        if batch is None:
-            return
+        # There may be none yet: calls that are on their way don't start either.
+        batch = self._batches.setdefault(generation.id, _Batch())
         batch.interrupted = True
         for call_id, running in list(batch.open.items()):
             if running.cancel():
@@ -178,6 +199,14 @@ class ToolCalls(Core):
                 running.cancel()
                 self.do(Disarm(("tool", running.call.call_id)))
         self._batches.clear()
+        self._waiting.clear()
+
+    def _start_waiting(self) -> None:
+        while self._waiting and len(self._in_pool) < self._waiting[0].executor.limit:
+            effect = self._waiting.popleft()
+            if not effect.running.cancelled:
+                self._in_pool.add(effect.running.call.call_id)
+                self.do(effect)
 
     def _running(self, call_id: str) -> RunningCall | None:
         return next((b.open[call_id] for b in self._batches.values() if call_id in b.open), None)
@@ -188,6 +217,7 @@ class ToolCalls(Core):
             return
         batch = self._batches[generation_id]
         running = batch.open.pop(call_id)
+        self._in_pool.discard(call_id)
         self.do(Disarm(("tool", call_id)))
         batch.wants_reply = batch.wants_reply or running.reply
         output = FunctionCallOutput(call_id, result.output, is_error=result.is_error)
@@ -201,6 +231,7 @@ class ToolCalls(Core):
                 is_error=result.is_error,
             ),
         )
+        self._start_waiting()
         self._reply_after_the_last(generation_id)
 
     def _reply_after_the_last(self, generation_id: str) -> None:
@@ -220,9 +251,11 @@ def run_on_pool(running: RunningCall, executor: ToolExecutor, tell: Callable[[m.
         executor: Runs it.
         tell: Sends a message to the GenerationActor.
     """
-    if not running.begin():
-        return
     call_id = running.call.call_id
+    if not running.begin():
+        # Whoever cancelled it has seen to its output, unless that was lost with an actor that failed.
+        tell(m.ToolFinished(call_id, ToolResult(NOT_RUN, is_error=True)))
+        return
     tell(m.ToolStarted(call_id))
     try:
         result = executor.run(running)

@@ -28,13 +28,14 @@ def current_call() -> RunningCall:
     return running
 
 
-def make_executor(tools: ToolContext, session: object, default_timeout: float) -> ToolExecutor:
+def make_executor(tools: ToolContext, session: object, default_timeout: float, limit: int) -> ToolExecutor:
     """An executor for these tools.
 
     Args:
         tools: The tools.
         session: Handed to tools that take it; not kept alive.
         default_timeout: Seconds for tools that name no timeout of their own.
+        limit: How many calls may be under way at once.
     """
     find_session = weakref.ref(session)
 
@@ -61,7 +62,7 @@ def make_executor(tools: ToolContext, session: object, default_timeout: float) -
             _current.running = None
         return _later(value) if isinstance(value, Future) else _result(value)
 
-    return ToolExecutor(settings, run)
+    return ToolExecutor(settings, run, limit)
 
 
 def _later(value: Future[Any]) -> Future[ToolResult]:

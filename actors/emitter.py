@@ -2,26 +2,51 @@
 
 from __future__ import annotations
 
-import logging
 import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from antiphon.actors.forking import abandon_in_child
+from antiphon.actors.logs import Origin, about, enter, get_logger
 from antiphon.actors.runtime import forbid_blocking
 from antiphon.actors.streams import StreamEnded
 
 if TYPE_CHECKING:
     from antiphon.actors.runtime import Runtime
 
-logger = logging.getLogger("antiphon.callbacks")
+logger = get_logger("antiphon.callbacks")
 
 Callback = TypeVar("Callback", bound=Callable[..., Any])
 
+# Events for taps only. A frame as it was on the wire: (connection, bytes).
+FRAME_RECEIVED = "frame_received"
+FRAME_SENT = "frame_sent"
+# A connection begins, after a handshake of so many seconds: (connection, seconds).
+CONNECTED = "connected"
+# It ends, but not because the session was closed: (connection, reason, the server's close code or None, whether the
+# session decided so).
+DISCONNECTED = "disconnected"
+
+# Playback was cut with something left to be heard: ("speech" or "interrupt", a `Cut` for each item).
+CUT = "playback_cut"
+# The truncation of an item has been written: the item's id.
+TRUNCATED = "item_truncated"
+
 # How many calls one borrowed thread makes before it lets another session have it.
 CALLS_AT_ONCE = 100
+
+
+class Tap(Protocol):
+    """Hears of events on the thread on which they happen, so it must return at once."""
+
+    def put(self, name: str, payload: Any) -> None:
+        """An event has happened."""
+
+    def close(self) -> None:
+        """No more will come."""
 
 
 class EventStream:
@@ -35,6 +60,7 @@ class EventStream:
         self._changed = threading.Condition()
         self._closed = False
         self.dropped = 0
+        abandon_in_child(self)
 
     def get(self, timeout: float | None = None) -> tuple[str, Any]:
         """Take the next event, as (name, payload).
@@ -61,6 +87,11 @@ class EventStream:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+
+    def abandon(self) -> None:
+        """End the stream in a child that was forked."""
+        self._changed = threading.Condition()
+        self._closed = True
 
     def put(self, name: str, payload: Any) -> None:
         """Append an event. For the engine."""
@@ -105,18 +136,22 @@ class Emitter:
     Args:
         runtime: Whose pool runs the callbacks.
         names: The events that exist.
+        origin: What the records are attributed to that callbacks log.
     """
 
-    def __init__(self, runtime: Runtime, names: frozenset[str]) -> None:
+    def __init__(self, runtime: Runtime, names: frozenset[str], origin: Origin | None = None) -> None:
         self._runtime = runtime
+        self._origin = origin or Origin("-")
         self._names = names
         # Replaced, never changed, so that emit needs no lock to read it.
         self._callbacks: dict[str, tuple[_Subscription, ...]] = {}
-        self._streams: dict[str, tuple[EventStream, ...]] = {}
+        self._taps: dict[str, tuple[Tap, ...]] = {}
         self._lock = threading.Lock()
         self._calls: queue.SimpleQueue[Callable[[], Any]] = queue.SimpleQueue()
         self._running = False
         self._closed = False
+        # By event streams, once they are closed.
+        self._dropped = 0
         self._runner: int | None = None
         self._idle = threading.Condition(self._lock)
 
@@ -151,18 +186,30 @@ class Emitter:
         for name in names:
             self._check(name)
         stream = EventStream(maxsize)
-        with self._lock:
-            if self._closed:
-                stream.close()
-                return stream
-            self._streams = dict(self._streams)
-            for name in names or self._names:
-                self._streams[name] = (*self._streams.get(name, ()), stream)
+        self.attach(stream, names or self._names)
         return stream
+
+    def attach(self, tap: Tap, names: Iterable[str]) -> None:
+        """Have the tap told of the events of these names until the session ends; at its end it is closed."""
+        with self._lock:
+            closed = self._closed
+            if not closed:
+                self._taps = dict(self._taps)
+                for name in names:
+                    self._taps[name] = (*self._taps.get(name, ()), tap)
+        if closed:
+            tap.close()
+
+    def detach(self, tap: Tap) -> None:
+        """Tell the tap of nothing more; nothing if it isn't attached."""
+        with self._lock:
+            self._taps = {
+                name: tuple(other for other in taps if other is not tap) for name, taps in self._taps.items()
+            }
 
     def wants(self, name: str) -> bool:
         """Whether anybody listens to this event."""
-        return bool(self._callbacks.get(name) or self._streams.get(name))
+        return bool(self._callbacks.get(name) or self._taps.get(name))
 
     def _check(self, name: str) -> None:
         if name not in self._names:
@@ -173,8 +220,8 @@ class Emitter:
 
     def emit(self, name: str, payload: Any) -> None:
         """Queue the calls for an event; returns at once."""
-        for stream in self._streams.get(name, ()):
-            stream.put(name, payload)
+        for tap in self._taps.get(name, ()):
+            tap.put(name, payload)
         for entry in self._callbacks.get(name, ()):
             if not entry.once or self._take_out(name, entry):
                 self.run(lambda entry=entry: entry.call(payload))  # type: ignore[misc]
@@ -196,16 +243,32 @@ class Emitter:
             if self._running:
                 return
             self._running = True
-        self._runtime.run_user_code(self._run_calls)
+        try:
+            self._runtime.run_user_code(self._run_calls)
+        except RuntimeError as error:
+            with self._lock:
+                self._running = False
+            with about(self._origin):
+                logger.error("callbacks wait for the next event: %s", error)
 
     def close(self) -> None:
-        """End the event streams; calls that are queued still run."""
+        """End the event streams and other taps; calls that are queued still run."""
         with self._lock:
             self._closed = True
-            streams = {stream for group in self._streams.values() for stream in group}
-            self._streams = {}
-        for stream in streams:
-            stream.close()
+            taps = self._all_taps()
+            self._dropped = _dropped_by(taps)
+            self._taps = {}
+        for tap in taps:
+            tap.close()
+
+    def abandon(self) -> None:
+        """Call nobody any more, in a child that was forked."""
+        self._lock = threading.Lock()
+        self._idle = threading.Condition(self._lock)
+        self._calls = queue.SimpleQueue()
+        self._running = False
+        self._closed = True
+        self._callbacks, self._taps = {}, {}
 
     def flush(self, timeout: float) -> bool:
         """Wait until all queued calls have run; True at once from within one of them."""
@@ -215,8 +278,23 @@ class Emitter:
         with self._lock:
             return self._idle.wait_for(lambda: not self._running, max(0.0, deadline - time.monotonic()))
 
+    @property
+    def waiting(self) -> int:
+        """How many calls are queued."""
+        return self._calls.qsize()
+
+    @property
+    def dropped(self) -> int:
+        """How many events fell out of full event streams."""
+        with self._lock:
+            return self._dropped if self._closed else _dropped_by(self._all_taps())
+
+    def _all_taps(self) -> set[Tap]:
+        return {tap for group in self._taps.values() for tap in group}
+
     def _run_calls(self) -> None:
         self._runner = threading.get_ident()
+        before = enter(self._origin)
         try:
             for _ in range(CALLS_AT_ONCE):
                 with self._lock:
@@ -233,4 +311,9 @@ class Emitter:
                 del call
         finally:
             self._runner = None
+            enter(before)
         self._runtime.run_user_code(self._run_calls)
+
+
+def _dropped_by(taps: Iterable[Tap]) -> int:
+    return sum(tap.dropped for tap in taps if isinstance(tap, EventStream))

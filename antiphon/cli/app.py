@@ -3,7 +3,12 @@
 import typer
 
 from antiphon.cli.check_config import check_config
+from antiphon.cli.doctor import doctor
+from antiphon.cli.record import record
+from antiphon.cli.replay import replay
+from antiphon.cli.report import report
 from antiphon.cli.serve import serve
+from antiphon.cli.talk import talk
 from antiphon.cli.version import version
 
 app = typer.Typer(
@@ -12,6 +17,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Real-time voice for Python programs that use threads.",
 )
+app.command()(talk)
 app.command()(serve)
+app.command()(record)
+app.command()(replay)
+app.command()(report)
 app.command("check-config")(check_config)
+app.command()(doctor)
 app.command()(version)

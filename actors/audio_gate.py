@@ -67,6 +67,11 @@ class AudioGate:
             self._total_ms = 0.0
             self._strand.tell(m.AUDIO_IN, message)
 
+    def abandon(self) -> None:
+        """Be usable in a child that was forked, where the strand takes nothing."""
+        self._lock = threading.Lock()
+        self._frames = []
+
     def _pass_on(self) -> None:
         if self._frames:
             self._strand.tell(m.AUDIO_IN, m.PushAudio(self._frames))

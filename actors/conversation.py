@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+
 from antiphon.actors.chat import Mirror
 from antiphon.actors.config import SessionOptions, SessionSpec
 from antiphon.actors.core import Core
+from antiphon.actors.logs import get_logger
 from antiphon.actors.replay import Replay
+
+logger = get_logger("antiphon.chat_ctx")
 
 
 class Conversation(Core):
@@ -32,3 +37,10 @@ class Conversation(Core):
         self.connected = False
         self.closed: str | None = None
         self.generating: set[str] = set()
+        self._warned: set[str] = set()
+
+    def warn(self, message: str, *args: object) -> None:
+        """Log a warning, the first of its kind: a server that errs once often errs a thousand times."""
+        level = logging.DEBUG if message in self._warned else logging.WARNING
+        self._warned.add(message)
+        logger.log(level, message, *args)

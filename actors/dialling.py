@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import websocket
 
 from antiphon.actors.errors import HeaderError, RealtimeError
+from antiphon.actors.forking import abandon_in_child
 from antiphon.actors.transport import (
     Dial,
     DialSpec,
@@ -78,6 +79,7 @@ class _Dialling:
         self._lock = threading.Lock()
         self._aborted = False
         self._socket: socket.socket | None = None
+        abandon_in_child(self)
 
     def abort(self) -> None:
         """Give up; the listener hears nothing more."""
@@ -90,6 +92,13 @@ class _Dialling:
             except OSError:
                 # Not connected yet: closing wakes the connect up.
                 sock.close()
+
+    def abandon(self) -> None:
+        """Close the descriptor in a child that was forked; the parent goes on dialling."""
+        self._lock = threading.Lock()
+        self._aborted = True
+        if self._socket is not None:
+            self._socket.close()
 
     def run(self) -> None:
         """Dial, and tell the listener how it went."""

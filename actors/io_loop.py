@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import logging
 import selectors
 import socket
 import threading
@@ -13,9 +12,11 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
+from antiphon.actors.forking import abandon_in_child
+from antiphon.actors.logs import get_logger
 from antiphon.actors.runtime import mark_engine_thread
 
-logger = logging.getLogger("antiphon.io")
+logger = get_logger("antiphon.io")
 
 
 class Pollable(Protocol):
@@ -76,6 +77,7 @@ class IoLoop:
         self._stopping = False
         self._ended = False
         self.thread = threading.Thread(target=self.run, name=name, daemon=True)
+        abandon_in_child(self)
 
     def start(self) -> None:
         """Start the thread."""
@@ -111,6 +113,17 @@ class IoLoop:
 
         self._call(forget_and_continue)
 
+    def abandon(self) -> None:
+        """Let go of the descriptors in a child that was forked. The kernel's selector is the parent's too."""
+        self._lock = threading.Lock()
+        self._ended = True
+        self._close_descriptors()
+
+    def _close_descriptors(self) -> None:
+        self._selector.close()
+        self._receiver.close()
+        self._sender.close()
+
     # -- the thread ---------------------------------------------------------------------------------
 
     def run(self) -> None:
@@ -133,9 +146,7 @@ class IoLoop:
             self._ended = True
         self._run_calls()
         watched = [key.data for key in self._selector.get_map().values() if key.data is not None]
-        self._selector.close()
-        self._receiver.close()
-        self._sender.close()
+        self._close_descriptors()
         for pollable in watched:
             pollable.on_loop_end()
 

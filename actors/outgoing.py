@@ -51,6 +51,11 @@ class OutgoingQueue(Undoable):
     def __len__(self) -> int:
         return len(self._replay) + len(self._waiting) + (self._partial is not None)
 
+    @property
+    def audio_ms(self) -> float:
+        """Milliseconds of audio that wait."""
+        return self._audio_ms
+
     def push(self, entry: Entry) -> float:
         """Append an entry.
 
@@ -124,13 +129,13 @@ class OutgoingQueue(Undoable):
 
     def _drop_oldest_audio(self) -> float:
         dropped = 0.0
-        kept: deque[Entry] = deque()
-        while self._audio_ms > self._audio_limit_ms and self._waiting:
-            entry = self._waiting.popleft()
-            if isinstance(entry, AudioChunk):
-                self._audio_ms -= entry.ms
-                dropped += entry.ms
-            else:
-                kept.append(entry)
-        self._waiting.extendleft(reversed(kept))
+        while self._audio_ms > self._audio_limit_ms:
+            index, ms = next(
+                (index, entry.ms)
+                for index, entry in enumerate(self._waiting)
+                if isinstance(entry, AudioChunk)
+            )
+            del self._waiting[index]
+            self._audio_ms -= ms
+            dropped += ms
         return dropped

@@ -22,12 +22,15 @@ from antiphon.actors.emitter import Emitter
 from antiphon.actors.errors import RealtimeError
 from antiphon.actors.events import EVENT_NAMES, StateChanged
 from antiphon.actors.failures import model_error
+from antiphon.actors.forking import LEFT_BEHIND, abandon_in_child
 from antiphon.actors.generation_core import GenerationCore
 from antiphon.actors.generations import GenerationActor
 from antiphon.actors.ids import new_id
+from antiphon.actors.logs import Origin
 from antiphon.actors.playback import Playback
 from antiphon.actors.runtime import Runtime, forbid_blocking
 from antiphon.actors.socket_effects import State
+from antiphon.actors.stats import SessionMeter, SessionStats
 from antiphon.actors.strand import Strand
 from antiphon.actors.streams import SessionFuture
 from antiphon.actors.supervisor import ChildSpec, Supervisor
@@ -50,8 +53,9 @@ class ActorSession:
     def __init__(self, runtime: Runtime, spec: SessionSpec, options: SessionOptions) -> None:
         self.id = new_id("sess_")
         self.spec = spec
-        self.emitter = Emitter(runtime, EVENT_NAMES)
         self.strand = Strand(runtime, f"session {self.id}")
+        self.strand.origin = Origin(self.id)
+        self.emitter = Emitter(runtime, EVENT_NAMES, self.strand.origin)
         self.audio = AudioGate(self.strand, spec.input_chunk_ms, options.input_audio_format)
         self.playback = Playback(codec_for(options.output_audio_format).rate)
         self._runtime = runtime
@@ -65,6 +69,7 @@ class ActorSession:
         # The first letter of all: what the application asks for before `start` comes behind it.
         self.strand.tell(m.CONNECTION, m.Start())
         self._build(options)
+        abandon_in_child(self)
 
     def _build(self, options: SessionOptions) -> None:
         spec, strand, emitter = self.spec, self.strand, self.emitter
@@ -73,13 +78,16 @@ class ActorSession:
         generation = GenerationCore(spec, options, playback, self.make_future, self._cancel_response)
         audio_in = AudioInCore(spec, options)
         connection = ConnectionCore(spec, options, emitter.wants)
+        cores = (chat_ctx, generation, audio_in, connection)
+        meter = SessionMeter(self._runtime.now, strand, emitter, playback, cores, connection, generation)
+        self._meter = meter
         self._children = [
             ChildSpec(m.CHAT_CTX, lambda: ChatCtxActor.start(strand, chat_ctx, emitter)),
             ChildSpec(m.GENERATION, lambda: GenerationActor.start(strand, generation, emitter, playback)),
             ChildSpec(m.AUDIO_IN, lambda: AudioInActor.start(strand, audio_in, emitter)),
             ChildSpec(
                 m.CONNECTION,
-                lambda: ConnectionActor.start(strand, connection, emitter, self._state_changed),
+                lambda: ConnectionActor.start(strand, connection, emitter, self._state_changed, meter.wire),
             ),
         ]
 
@@ -145,6 +153,17 @@ class ActorSession:
         else:
             self.close(timeout)
 
+    def abandon(self) -> None:
+        """Be closed in a child that was forked; the conversation goes on in the parent."""
+        self._changed = threading.Condition()
+        self.strand.abandon()
+        self.audio.abandon()
+        self.emitter.abandon()
+        self._started = self._ended = True
+        self._state, self._end_reason = "closed", LEFT_BEHIND
+        self._final = Future()
+        self._final.set_result(ChatContext.empty())
+
     @property
     def ended(self) -> bool:
         """Whether the session is over."""
@@ -154,6 +173,10 @@ class ActorSession:
     def state(self) -> State:
         """connecting, open, reconnecting or closed."""
         return self._state
+
+    def stats(self) -> SessionStats:
+        """What there is to count and to measure; works at any time, also after the end."""
+        return self._meter.read(self.id, self._state)
 
     def wait_open(self, timeout: float) -> None:
         """Wait until the connection is open.
@@ -243,6 +266,9 @@ class ActorSession:
     def _lost(self, message: Any) -> None:
         """An actor failed at a message: whoever waits for its outcome is told."""
         _refuse(message, "the call was lost: the actor that handled it failed; the session goes on")
+        if not isinstance(message, m.MessageLost):
+            for actor in (m.CONNECTION, m.GENERATION):
+                self.strand.tell(actor, m.MessageLost(message))
 
     def _collapsed(self, error: Exception) -> None:
         """An actor failed too often: end without the actors' help."""
@@ -271,7 +297,10 @@ class ActorSession:
         """A message that nobody will handle: after the end, or over a mailbox's limit."""
         if isinstance(message, m.SocketConnected):
             message.transport.abort()
-        _refuse(message, self._end_reason or "the session has too much to do; the call was refused")
+        if self._state != "closed":
+            self._meter.refused += 1
+        refused = "the call was refused: the session has too much to do, or the actor for it has failed"
+        _refuse(message, self._end_reason if self._state == "closed" else refused)
 
 
 def _refuse(message: Any, reason: str) -> None:

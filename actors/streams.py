@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import queue
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import Generic, TypeVar
 
 from antiphon.actors.audio import AudioFrame
+from antiphon.actors.errors import RealtimeError
+from antiphon.actors.forking import LEFT_BEHIND, abandon_in_child
 from antiphon.actors.runtime import forbid_blocking
 
 T = TypeVar("T")
@@ -31,11 +34,12 @@ class Stream(Generic[T]):
     had arrived. Thread-safe, and never in the way of the engine: items wait here until they are taken.
     """
 
-    __slots__ = ("_ended", "_items")
+    __slots__ = ("__weakref__", "_ended", "_items")
 
     def __init__(self) -> None:
         self._items: queue.SimpleQueue[T | _End] = queue.SimpleQueue()
         self._ended = False
+        abandon_in_child(self)
 
     @property
     def closed(self) -> bool:
@@ -87,6 +91,10 @@ class Stream(Generic[T]):
             self._ended = True
             self._items.put(_END)
 
+    def abandon(self) -> None:
+        """End the stream in a child that was forked."""
+        self.end()
+
     def __repr__(self) -> str:
         return f"<Stream {'closed' if self._ended else 'open'}, {self._items.qsize()} waiting>"
 
@@ -107,6 +115,7 @@ class SessionFuture(Future[T]):
         super().__init__()
         self._run_callbacks = run_callbacks
         self._on_cancel = on_cancel
+        abandon_in_child(self)
 
     def cancel(self) -> bool:
         """Cancel the request; True unless it is settled already."""
@@ -137,6 +146,13 @@ class SessionFuture(Future[T]):
         if not self.done():
             forbid_blocking("Future.exception")
         return super().exception(timeout)
+
+    def abandon(self) -> None:
+        """Fail in a child that was forked, where nobody else would settle it."""
+        self._condition = threading.Condition()
+        self._done_callbacks, self._waiters = [], []
+        if not self.done():
+            self.set_exception(RealtimeError(LEFT_BEHIND))
 
     def add_done_callback(self, fn: Callable[[Future[T]], object]) -> None:
         """Call `fn(future)` when the future is settled, in order with the session's events.

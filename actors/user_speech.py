@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 import antiphon.protocol as p
 from antiphon.actors.chat import ChatMessage, Entry
 from antiphon.actors.config import SessionOptions, SessionSpec
@@ -17,8 +15,6 @@ from antiphon.actors.events import (
 )
 from antiphon.actors.transcripts import Transcripts, confidence, transcription_metrics
 from antiphon.actors.undo import UndoDict
-
-logger = logging.getLogger("antiphon.chat_ctx")
 
 
 class UserSpeech(Conversation):
@@ -82,7 +78,7 @@ class UserSpeech(Conversation):
     @handles(p.ConversationItemInputAudioTranscriptionFailed)
     def transcription_failed(self, event: p.ConversationItemInputAudioTranscriptionFailed) -> None:
         """No more of this transcript will come: what there is has to do."""
-        logger.warning("the server could not transcribe item %s: %s", event.item_id, event.error.message)
+        self.warn("the server could not transcribe item %.80s: %.200s", event.item_id, event.error.message)
         partial = self._transcripts.finish(event.item_id, event.content_index)
         self._end_transcription(event.item_id)
         if partial:

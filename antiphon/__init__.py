@@ -19,7 +19,14 @@ from typing import TYPE_CHECKING, Any
 from antiphon.version import VERSION
 
 if TYPE_CHECKING:
-    from antiphon.actors.audio import AudioFrame, VideoFrame
+    from antiphon.actors.audio import (
+        AudioFrame,
+        VideoFrame,
+        decode_alaw,
+        decode_ulaw,
+        encode_alaw,
+        encode_ulaw,
+    )
     from antiphon.actors.chat import (
         AgentConfigUpdate,
         AgentHandoff,
@@ -43,6 +50,9 @@ if TYPE_CHECKING:
         InputSpeechStartedEvent,
         InputSpeechStoppedEvent,
         InputTranscriptionCompleted,
+        McpApprovalRequestedEvent,
+        McpCallEvent,
+        McpListToolsEvent,
         RateLimitsUpdated,
         RealtimeModelError,
         RealtimeModelMetrics,
@@ -54,14 +64,19 @@ if TYPE_CHECKING:
         TranscriptionMetrics,
     )
     from antiphon.actors.item_ops import ChatCtxReport
+    from antiphon.actors.logs import SessionFields
     from antiphon.actors.playback import Playback
+    from antiphon.actors.stats import EngineStats, Percentiles, SessionStats
     from antiphon.actors.streams import MessageGeneration, Stream, StreamEnded, TimedString
     from antiphon.actors.supervision import SupervisorConfig
     from antiphon.capabilities import RealtimeCapabilities
+    from antiphon.mcp_tool import HostedMcpTool
     from antiphon.model import RealtimeModel
     from antiphon.protocol import (
         NOT_GIVEN,
         AudioTranscription,
+        McpApprovalFilter,
+        McpToolFilter,
         NoiseReduction,
         Prompt,
         Reasoning,
@@ -82,10 +97,18 @@ _HOMES = {
     "antiphon.session": ("RealtimeSession",),
     "antiphon.capabilities": ("RealtimeCapabilities",),
     "antiphon.tool_runner": ("current_call",),
+    "antiphon.mcp_tool": ("HostedMcpTool",),
     "antiphon.tools": ("FunctionTool", "ProviderTool", "RawFunctionTool", "ToolContext", "function_tool"),
     "antiphon.actors.engine": ("Engine",),
     "antiphon.actors.errors": ("APIConnectionError", "APIError", "RealtimeError"),
-    "antiphon.actors.audio": ("AudioFrame", "VideoFrame"),
+    "antiphon.actors.audio": (
+        "AudioFrame",
+        "VideoFrame",
+        "decode_alaw",
+        "decode_ulaw",
+        "encode_alaw",
+        "encode_ulaw",
+    ),
     "antiphon.actors.config": ("ConnectOptions", "Timeouts", "TurnDetection"),
     "antiphon.actors.chat": (
         "AgentConfigUpdate",
@@ -107,6 +130,9 @@ _HOMES = {
         "InputSpeechStartedEvent",
         "InputSpeechStoppedEvent",
         "InputTranscriptionCompleted",
+        "McpApprovalRequestedEvent",
+        "McpCallEvent",
+        "McpListToolsEvent",
         "RateLimitsUpdated",
         "RealtimeModelError",
         "RealtimeModelMetrics",
@@ -119,11 +145,15 @@ _HOMES = {
     ),
     "antiphon.actors.item_ops": ("ChatCtxReport",),
     "antiphon.actors.supervision": ("SupervisorConfig",),
+    "antiphon.actors.logs": ("SessionFields",),
     "antiphon.actors.playback": ("Playback",),
+    "antiphon.actors.stats": ("EngineStats", "Percentiles", "SessionStats"),
     "antiphon.actors.streams": ("MessageGeneration", "Stream", "StreamEnded", "TimedString"),
     "antiphon.protocol": (
         "NOT_GIVEN",
         "AudioTranscription",
+        "McpApprovalFilter",
+        "McpToolFilter",
         "NoiseReduction",
         "Prompt",
         "Reasoning",
@@ -152,19 +182,27 @@ __all__ = [
     "ConnectOptions",
     "DtmfReceived",
     "Engine",
+    "EngineStats",
     "FunctionCall",
     "FunctionCallOutput",
     "FunctionTool",
     "GenerationCreatedEvent",
     "GenerationResult",
+    "HostedMcpTool",
     "ImageContent",
     "InputIdleTimeout",
     "InputSpeechStartedEvent",
     "InputSpeechStoppedEvent",
     "InputTranscriptionCompleted",
+    "McpApprovalFilter",
+    "McpApprovalRequestedEvent",
+    "McpCallEvent",
+    "McpListToolsEvent",
+    "McpToolFilter",
     "MessageGeneration",
     "NOT_GIVEN",
     "NoiseReduction",
+    "Percentiles",
     "Playback",
     "Prompt",
     "ProviderTool",
@@ -182,6 +220,8 @@ __all__ = [
     "RetentionRatioTruncation",
     "SemanticVad",
     "ServerVad",
+    "SessionFields",
+    "SessionStats",
     "StateChanged",
     "Stream",
     "StreamEnded",
@@ -196,6 +236,10 @@ __all__ = [
     "TurnDetection",
     "VideoFrame",
     "current_call",
+    "decode_alaw",
+    "decode_ulaw",
+    "encode_alaw",
+    "encode_ulaw",
     "function_tool",
 ]
 

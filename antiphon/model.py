@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import ssl
 import weakref
@@ -14,9 +13,18 @@ import msgspec
 
 from antiphon import defaults, settings
 from antiphon.actors.config import ConnectOptions, SessionOptions, SessionSpec, Timeouts, TurnDetection
+from antiphon.actors.logs import get_logger
 from antiphon.actors.supervision import SupervisorConfig
 from antiphon.capabilities import RealtimeCapabilities
-from antiphon.endpoint import Endpoint, Secret, azure_base_url, check_headers, find_endpoint, is_azure_ga
+from antiphon.endpoint import (
+    Endpoint,
+    Secret,
+    azure_base_url,
+    check_headers,
+    check_proxy,
+    find_endpoint,
+    is_azure_ga,
+)
 from antiphon.protocol import (
     NOT_GIVEN,
     AudioTranscription,
@@ -32,8 +40,9 @@ if TYPE_CHECKING:
     from antiphon.actors.runtime import Runtime
     from antiphon.session import RealtimeSession
 
-logger = logging.getLogger("antiphon.model")
+logger = get_logger("antiphon.model")
 
+# Models and hosts that were warned about: once in a process.
 _warned_of: set[str] = set()
 
 
@@ -152,12 +161,13 @@ class RealtimeModel:
             input_audio_format=settings.audio_format("input_audio_format", input_audio_format),
             output_audio_format=settings.audio_format("output_audio_format", output_audio_format),
             prompt=settings.prompt(prompt),
-            parallel_tool_calls=parallel_tool_calls,
+            parallel_tool_calls=settings.parallel_tool_calls(parallel_tool_calls),
             include=settings.include(include),
         )
         self._engine = engine
         self._headers = dict(headers or {})
         check_headers(self._headers)
+        check_proxy(proxy)
         self._sessions: weakref.WeakSet[RealtimeSession] = weakref.WeakSet()
         self._closed = False
         endpoint, own_headers = self._endpoint, self._headers
@@ -179,6 +189,7 @@ class RealtimeModel:
             supervision=supervision,
         )
         _warn_about_shutdowns(endpoint, self._options)
+        _warn_about_clear_text(endpoint)
 
     @classmethod
     def with_azure(
@@ -319,6 +330,11 @@ class RealtimeModel:
         for session in list(self._sessions):
             session._apply_changes(changes, from_model=True)
 
+    @property
+    def _known_secrets(self) -> list[str]:
+        """What must not appear in a recording."""
+        return [*self._endpoint.known_secrets, *self._headers.values()]
+
     def close(self, timeout: float | None = None) -> None:
         """Close all sessions.
 
@@ -365,3 +381,12 @@ def _warn_about_shutdowns(endpoint: Endpoint, options: SessionOptions) -> None:
             _warned_of.add(name)
             date, successor = defaults.SHUTDOWNS[name]
             logger.warning("model %s will be shut down on %s; its successor is %s", name, date, successor)
+
+
+def _warn_about_clear_text(endpoint: Endpoint) -> None:
+    if endpoint.sends_key_in_clear and endpoint.provider not in _warned_of:
+        _warned_of.add(endpoint.provider)
+        logger.warning(
+            "the key goes to %s unencrypted, where others on the way can read it; use https:// or wss://",
+            endpoint.provider,
+        )

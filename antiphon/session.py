@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import logging
+import os
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
@@ -18,26 +19,38 @@ from antiphon.actors.audio import AudioFrame, VideoFrame, to_frame
 from antiphon.actors.chat import ChatContext, ChatItem, ChatMessage, ImageContent, image_url, to_item
 from antiphon.actors.config import SessionOptions, SessionSpec, ToolDef
 from antiphon.actors.emitter import EventStream
+from antiphon.actors.errors import RealtimeError
 from antiphon.actors.events import GenerationCreatedEvent
 from antiphon.actors.item_ops import ChatCtxReport
+from antiphon.actors.logs import about, get_logger
 from antiphon.actors.playback import Playback
 from antiphon.actors.runtime import Runtime, forbid_blocking
 from antiphon.actors.session import ActorSession
+from antiphon.actors.stats import SessionStats
 from antiphon.actors.streams import SessionFuture
 from antiphon.capabilities import RealtimeCapabilities
-from antiphon.protocol import NOT_GIVEN, ClientEvent, ConversationItemCreate, ResponseCreateParams
+from antiphon.protocol import (
+    NOT_GIVEN,
+    ClientEvent,
+    ConversationItemCreate,
+    McpToolDef,
+    ResponseCreateParams,
+)
 from antiphon.tool_runner import make_executor
-from antiphon.tools import FunctionTool, ProviderTool, RawFunctionTool, Tool, ToolContext
+from antiphon.tools import FunctionTool, HostedMcpTool, ProviderTool, RawFunctionTool, Tool, ToolContext
 
 if TYPE_CHECKING:
     from antiphon.model import RealtimeModel
+    from antiphon.recording.recorder import Recorder
 
-logger = logging.getLogger("antiphon.session")
+logger = get_logger("antiphon.session")
 
 # The mirror answers in microseconds; this only bounds the wait for an engine that is stopped or starved.
 READ_TIMEOUT = 5.0
 # For tools that name no timeout of their own; a caller on the line waits no longer than this.
 TOOL_TIMEOUT = 60.0
+# Of one session, so that its slow tools leave the engine's pool to the others.
+TOOLS_AT_ONCE = 8
 
 Callback = TypeVar("Callback", bound=Callable[..., Any])
 
@@ -62,6 +75,7 @@ class RealtimeSession:
         self._fixed = fixed
         self._timeouts = spec.timeouts
         self._tools = ToolContext.empty()
+        self._recorder: Recorder | None = None
         self._actors = ActorSession(runtime, spec, options)
         self._finalizer = weakref.finalize(self, self._actors.close_soon, spec.timeouts.close)
         self._finalizer.atexit = False
@@ -102,6 +116,8 @@ class RealtimeSession:
         """
         self._finalizer.detach()
         self._actors.close(self._timeouts.close if timeout is None else timeout)
+        if self._recorder is not None:
+            self._recorder.join(self._timeouts.close)
 
     def restart(self) -> None:
         """Get a new connection, as soon as no response is under way; the conversation goes on."""
@@ -116,6 +132,10 @@ class RealtimeSession:
     def state(self) -> str:
         """One of "connecting", "open", "reconnecting" or "closed"."""
         return self._actors.state
+
+    def stats(self) -> SessionStats:
+        """Counts, what waits where, and how long things take. Cheap; works at any time, also after the end."""
+        return self._actors.stats()
 
     @property
     def model(self) -> RealtimeModel:
@@ -297,6 +317,30 @@ class RealtimeSession:
             m.GENERATION, m.Truncate(message_id, "audio" in modalities, int(audio_end_ms), transcript)
         )
 
+    def approve(self, request_id: str, approve: bool, *, reason: str | None = None) -> None:
+        """Answer the provider's request to call a tool of an MCP server (event `mcp_approval_requested`).
+
+        An answer that the server refuses, because it knows no such request or has had its answer, is an `error`
+        event.
+
+        Args:
+            request_id: The event's.
+            approve: Whether the tool may be called. It is then called without further ado.
+            reason: For the model, if it may not.
+
+        Raises:
+            ValueError: An argument is not as described; nothing is sent.
+        """
+        if not isinstance(request_id, str) or not request_id:
+            raise ValueError(
+                f"request_id must be that of an mcp_approval_requested event, not {request_id!r}"
+            )
+        if not isinstance(approve, bool):
+            raise ValueError(f"approve must be True or False, not {approve!r}")
+        if reason is not None and not isinstance(reason, str):
+            raise ValueError(f"reason must be text, not {reason!r}")
+        self._actors.tell(m.GENERATION, m.ApproveMcp(request_id, approve, reason))
+
     @property
     def playback(self) -> Playback:
         """The ledger that a player reads; from the first access on, what the model says goes there.
@@ -306,6 +350,35 @@ class RealtimeSession:
         """
         self._actors.playback.attach()
         return self._actors.playback
+
+    # -- recording ------------------------------------------------------------------------------------------
+
+    def record(self, path: str | os.PathLike[str]) -> Recorder:
+        """Write down all that happens from now on, both directions and both voices, until the session's end.
+
+        To have it from the first frame on, record before `start` (`model.session(start=False)`). What is written
+        survives the process; credentials are left out; what was said is not. `antiphon.recording.read` reads it.
+
+        Args:
+            path: Of the lines, such as "call.jsonl"; the voices go beside it, into "call.in.wav" and "call.out.wav".
+
+        Returns:
+            The recorder; `stop` ends it before the session does, and so does leaving a `with` block.
+
+        Raises:
+            FileExistsError: One of the files exists: a recording is never overwritten.
+            OSError: They can't be made.
+            RealtimeError: The session is being recorded already, is over, or this is an engine thread.
+        """
+        from antiphon.recording.recorder import record
+
+        forbid_blocking("record")
+        if self._recorder is not None and self._recorder.recording:
+            raise RealtimeError(
+                f"the session is being recorded already, to {self._recorder.path}; stop that first"
+            )
+        self._recorder = record(Path(path), self._actors, self._options, self._model._known_secrets)
+        return self._recorder
 
     # -- the conversation -----------------------------------------------------------------------------------
 
@@ -356,27 +429,44 @@ class RealtimeSession:
         return self._tools.copy()
 
     def update_tools(
-        self, tools: Iterable[Tool], *, auto_execute: bool = False, timeout: float = TOOL_TIMEOUT
+        self,
+        tools: Iterable[Tool],
+        *,
+        auto_execute: bool = False,
+        timeout: float = TOOL_TIMEOUT,
+        max_parallel: int = TOOLS_AT_ONCE,
     ) -> None:
         """Change the tools that the model may call.
 
         What the API can't express is logged and left out; `tools` is what was kept.
 
         Args:
-            tools: Typed functions, raw schemas, provider's tools.
+            tools: Typed functions, raw schemas, hosted MCP tools, provider's tools.
             auto_execute: The engine runs the tools itself, on threads of their own, sends each call's output
                 once, and asks the model to go on after the last call of a response. Otherwise calls are
                 only handed out, and the application answers them.
             timeout: Seconds for tools that name no timeout of their own.
+            max_parallel: How many calls of this session may be under way at once; the others wait their turn,
+                and so do those that find all of the engine's `tool_workers` busy.
+
+        Raises:
+            ValueError: `max_parallel` is below 1, or two tools have the same name.
         """
+        if max_parallel < 1:
+            raise ValueError(f"max_parallel must be at least 1, not {max_parallel}")
         given = list(tools)
         definitions = self._convert_tools(given)
-        names = {definition.name for definition in definitions if hasattr(definition, "name")}
+        names = {
+            definition.server_label if isinstance(definition, McpToolDef) else definition.name
+            for definition in definitions
+        }
         kept = [
             tool for tool in given if isinstance(tool, ProviderTool) or getattr(tool, "name", None) in names
         ]
         self._tools = ToolContext(kept)
-        executor = make_executor(self._tools, self, timeout) if auto_execute else None
+        silent = [tool.name for tool in kept if isinstance(tool, HostedMcpTool) and not tool.reply]
+        self._actors.tell(m.GENERATION, m.SilenceMcp(frozenset(silent)))
+        executor = make_executor(self._tools, self, timeout, max_parallel) if auto_execute else None
         self._actors.tell(m.GENERATION, m.SetToolExecutor(executor))
         self._actors.tell(m.CONNECTION, m.UpdateTools(definitions))
 
@@ -386,8 +476,9 @@ class RealtimeSession:
         for tool in tools:
             if isinstance(tool, ProviderTool):
                 continue
-            if not isinstance(tool, FunctionTool | RawFunctionTool):
-                logger.error("%r is no tool; use @function_tool or RawFunctionTool", tool)
+            if not isinstance(tool, FunctionTool | RawFunctionTool | HostedMcpTool):
+                with about(self._actors.strand.origin):
+                    logger.error("%r is no tool; use @function_tool or RawFunctionTool", tool)
                 continue
             try:
                 definition = tool.definition
@@ -395,7 +486,8 @@ class RealtimeSession:
                 msgspec.json.encode(definition)
                 definitions.append(definition)
             except (TypeError, ValueError) as error:
-                logger.error("tool %s is left out: %s", tool.name, error)
+                with about(self._actors.strand.origin):
+                    logger.error("tool %s is left out: %s", tool.name, error)
         return definitions
 
     # -- options and the wire -----------------------------------------------------------------------------
@@ -452,7 +544,17 @@ class RealtimeSession:
 
         Args:
             event: A struct of `antiphon.protocol`, or a dict in the wire's GA spelling.
+
+        Raises:
+            TypeError: It is neither, or a dict without a `type`.
         """
+        if isinstance(event, Mapping):
+            if not isinstance(event.get("type"), str):
+                raise TypeError("an event needs a type, such as {'type': 'response.cancel'}")
+        elif not isinstance(event, msgspec.Struct):
+            raise TypeError(
+                f"an event must be a struct of antiphon.protocol or a dict, not {type(event).__name__}"
+            )
         self._actors.tell(m.CONNECTION, m.SendEvent(dict(event) if isinstance(event, Mapping) else event))
 
     def _close_soon(self, timeout: float) -> None:

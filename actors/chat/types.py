@@ -54,6 +54,10 @@ class ImageContent:
             return NotImplemented
         return self.detail == other.detail and _picture_key(self.image) == _picture_key(other.image)
 
+    def __repr__(self) -> str:
+        image = f"<{len(self.image)} characters>" if isinstance(self.image, str) else repr(self.image)
+        return f"ImageContent({image}, detail={self.detail!r})"
+
     __hash__ = None  # type: ignore[assignment]
 
 

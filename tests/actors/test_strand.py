@@ -343,3 +343,50 @@ def test_no_two_actors_of_a_session_run_at_once_and_senders_keep_their_order(dis
         strand.close()
     engine.release("test")
     assert engine.close(DEADLINE)
+
+
+# -- running where the mail comes from -------------------------------------------------------------------
+
+
+def test_a_strand_at_rest_runs_on_the_thread_that_asks_for_it(bench: Bench) -> None:
+    bench.strand.tell_all("a", [(("b", "follows"),), "next"], here=True)
+    assert bench.log == [("a", (("b", "follows"),)), ("b", "follows"), ("a", "next")]
+    assert not bench.driver.step()
+
+
+@pytest.mark.parametrize("busy", ["waiting", "urgent", "held"])
+def test_a_strand_that_has_work_takes_it_in_its_turn(bench: Bench, busy: str) -> None:
+    if busy == "waiting":
+        bench.strand.tell("b", "first")
+    elif busy == "urgent":
+        bench.strand.tell_urgently("b", "first")
+    else:
+        bench.strand.hold()
+        bench.strand.tell("b", "first")
+    bench.strand.tell_all("a", ["second"], here=True)
+    assert bench.log == []
+    bench.strand.resume()
+    assert bench.run() == [("b", "first"), ("a", "second")]
+
+
+def test_what_does_not_fit_a_mailbox_is_not_run_there_either(bench: Bench) -> None:
+    bench.strand.limit("a", 3, "fail")
+    refused: list[Any] = []
+    bench.strand.on_dead_letter = refused.append
+    bench.strand.tell_all("a", range(5), here=True)
+    assert bench.run() == [("a", 0), ("a", 1), ("a", 2)]
+    assert refused == [3, 4]
+
+
+def test_a_closed_strand_returns_what_it_is_to_run(bench: Bench) -> None:
+    returned: list[Any] = []
+    bench.strand.on_dead_letter = returned.append
+    bench.strand.close()
+    bench.strand.tell_all("a", [1, 2], here=True)
+    assert (bench.log, returned) == ([], [1, 2])
+
+
+def test_more_than_a_batch_goes_on_with_the_workers(bench: Bench) -> None:
+    bench.strand.tell_all("a", range(BATCH + 1), here=True)
+    assert len(bench.log) == BATCH
+    assert len(bench.run()) == BATCH + 1

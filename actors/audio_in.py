@@ -84,6 +84,10 @@ class AudioInCore(Core):
         """The clear is on its way."""
         self._retained.clear_written()
 
+    @handles(m.ConnectionOpened, undo=False)
+    def connection_opened(self, _: m.ConnectionOpened) -> None:
+        """Nothing to do: what the new server has to hear was asked for before."""
+
     @handles(m.PeerHeard)
     def peer_heard(self, _: m.PeerHeard) -> None:
         """The connection lives."""

@@ -350,6 +350,10 @@ class ConnectionCore(Traffic):
         for other in OTHERS:
             self.tell(other, m.SessionClosing(reason))
 
+    @handles(m.SessionClosing, undo=False)
+    def session_closing(self, _: m.SessionClosing) -> None:
+        """Nothing to do: the session ends here first."""
+
     def _finish(self) -> None:
         self._closing = True
         self._connected = False

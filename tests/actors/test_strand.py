@@ -349,6 +349,7 @@ def test_no_two_actors_of_a_session_run_at_once_and_senders_keep_their_order(dis
 
 
 def test_a_strand_at_rest_runs_on_the_thread_that_asks_for_it(bench: Bench) -> None:
+    bench.run()
     bench.strand.tell_all("a", [(("b", "follows"),), "next"], here=True)
     assert bench.log == [("a", (("b", "follows"),)), ("b", "follows"), ("a", "next")]
     assert not bench.driver.step()
@@ -356,6 +357,7 @@ def test_a_strand_at_rest_runs_on_the_thread_that_asks_for_it(bench: Bench) -> N
 
 @pytest.mark.parametrize("busy", ["waiting", "urgent", "held"])
 def test_a_strand_that_has_work_takes_it_in_its_turn(bench: Bench, busy: str) -> None:
+    bench.run()
     if busy == "waiting":
         bench.strand.tell("b", "first")
     elif busy == "urgent":
@@ -370,6 +372,7 @@ def test_a_strand_that_has_work_takes_it_in_its_turn(bench: Bench, busy: str) ->
 
 
 def test_what_does_not_fit_a_mailbox_is_not_run_there_either(bench: Bench) -> None:
+    bench.run()
     bench.strand.limit("a", 3, "fail")
     refused: list[Any] = []
     bench.strand.on_dead_letter = refused.append
@@ -387,6 +390,7 @@ def test_a_closed_strand_returns_what_it_is_to_run(bench: Bench) -> None:
 
 
 def test_more_than_a_batch_goes_on_with_the_workers(bench: Bench) -> None:
+    bench.run()
     bench.strand.tell_all("a", range(BATCH + 1), here=True)
     assert len(bench.log) == BATCH
     assert len(bench.run()) == BATCH + 1

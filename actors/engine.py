@@ -119,8 +119,8 @@ class Engine:
         tool_workers: Tools that may run at once, of all sessions together; at least 1.
         dispatcher: "pool": sessions share the workers; "thread": each session has a thread of its own, for
             debugging.
-        preload: Load scipy in the background when the first session begins. False is for those who push nothing
-            but mono at the wire's rate: they never need it.
+        preload: Load scipy in the background when the first session begins, for those who push audio at an unusual
+            rate (the first push would take a second). The usual ones, 8 to 192 kHz, never need it.
 
     Raises:
         ValueError: A number is below 1, or the dispatcher is unknown.
@@ -136,7 +136,7 @@ class Engine:
         io_threads: int = EngineConfig().io_threads,
         tool_workers: int = EngineConfig().tool_workers,
         dispatcher: Literal["pool", "thread"] = "pool",
-        preload: bool = True,
+        preload: bool = False,
     ) -> None:
         counts = {"workers": workers, "io_threads": io_threads, "tool_workers": tool_workers}
         for name, value in counts.items():
@@ -254,7 +254,6 @@ class Engine:
                 self._threads = _Threads(self._config)
             load, self._preload = self._preload, False
         if load:
-            # 0.75 s that the first push at another rate would otherwise take, on a worker.
             self._dial_pool.run(load_scipy)
 
     def release(self, session: object) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 import pykka
 import pytest
 
-from antiphon.actors.audio import preload
 from antiphon.actors.engine import Engine
 
 # How long threads that end by themselves may take: idle pool threads wait this long for more work.
@@ -19,8 +18,6 @@ GRACE_SECONDS = 2.0
 
 def pytest_collection_finish() -> None:
     """Put what the imports brought (70,000 objects of the SDK alone) out of the collector's sight."""
-    # Loaded here, so that no test waits for the engine to load it in the background.
-    preload()
     gc.collect()
     gc.freeze()
 

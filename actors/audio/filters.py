@@ -3,7 +3,8 @@
 For a ratio up/down the taps stand at `up` times the input rate; output m lies `m * down` such steps along.
 Which taps meet real samples, not the zeros between them, repeats every `up` outputs. So a block of outputs is
 a window of the input times one constant matrix, the bank, and BLAS does that several times faster than
-`scipy.signal.upfirdn` does the same sum. A large ratio's bank is big and mostly zeros: there upfirdn wins.
+`scipy.signal.upfirdn` does the same sum. A large ratio's bank is big and mostly zeros: there upfirdn wins. No usual
+rate has such a ratio, so most programs never pay for loading scipy.signal: a second, 70 MB, and other threads stalled.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from math import ceil, pi
 from typing import TypeAlias
 
 import numpy as np
@@ -24,8 +26,11 @@ Apply: TypeAlias = Callable[[Float32Array, int], Float32Array]
 _PASS_EDGE = 0.42  # of the lower rate
 _STOP_EDGE = 0.58
 _STOP_DB = 82.0  # 80 are promised, and Kaiser's formula is an estimate
+_KAISER_BETA = 0.1102 * (_STOP_DB - 8.7)  # Kaiser's formula, for more than 50 dB
 _MIN_BLOCK = 24  # outputs; fewer make the product too thin for BLAS, more waste it on zeros
-_MAX_ROWS = 256  # blocks in one product; bounds the memory that a push of many minutes takes
+# Multiplications in one product. OpenBLAS takes several threads for more, which wait for each other in a busy loop:
+# twice the CPU, and a jolt for the other threads. It also bounds the memory that a push of many minutes takes.
+_MAX_PRODUCT = 480_000
 _MAX_BANK = 100_000  # entries; from about there on upfirdn is faster, for 100 ms of input
 
 
@@ -60,20 +65,23 @@ if hasattr(os, "register_at_fork"):
 
 
 def preload() -> None:
-    """Import scipy.signal, which takes most of a second, before the first resampler needs it. Any thread."""
+    """Import scipy.signal, which takes most of a second, before a resampler of a large ratio needs it. Any thread."""
     with _importing:
         import scipy.signal  # noqa: F401
 
 
 def design(up: int, down: int) -> NDArray[np.float64]:
-    """The filter's taps: an odd number, symmetric, with a gain of `up` that makes good for the zeros."""
-    preload()
-    from scipy.signal import firwin, kaiserord
+    """The filter's taps: an odd number, symmetric, with a gain of `up` that makes good for the zeros.
 
+    It is what scipy.signal's `kaiserord` and `firwin` make, without the second that importing them takes.
+    """
     lower = 1 / max(up, down)  # the lower rate, where the taps' own rate is 1
-    count, beta = kaiserord(_STOP_DB, (_STOP_EDGE - _PASS_EDGE) * lower * 2)
-    cutoff = (_STOP_EDGE + _PASS_EDGE) / 2 * lower
-    return firwin(count | 1, cutoff, window=("kaiser", beta), fs=1.0) * up
+    transition = (_STOP_EDGE - _PASS_EDGE) * lower
+    count = ceil((_STOP_DB - 7.95) / (2.285 * 2 * pi * transition) + 1) | 1
+    cutoff = (_STOP_EDGE + _PASS_EDGE) * lower  # of the taps' Nyquist frequency
+    ideal = cutoff * np.sinc(cutoff * (np.arange(count) - count // 2))
+    taps: NDArray[np.float64] = ideal * np.kaiser(count, _KAISER_BETA)
+    return taps * (up / taps.sum())
 
 
 class Geometry:
@@ -120,13 +128,15 @@ def bank_kernel(geometry: Geometry) -> Kernel:
         taps = geometry.taps[phase :: geometry.up]
         bank[newest + 1 - len(taps) : newest + 1, output] = taps[::-1]
 
+    rows = max(1, _MAX_PRODUCT // bank.size)
+
     def apply(x: Float32Array, blocks: int) -> Float32Array:
         step = x.itemsize
         # what as_strided does, at a tenth of its price
         windows = np.ndarray((blocks, width), np.float32, x, strides=(block_in * step, step))
         out = np.empty((blocks, block_out), np.float32)
-        for first in range(0, blocks, _MAX_ROWS):
-            part = slice(first, first + _MAX_ROWS)
+        for first in range(0, blocks, rows):
+            part = slice(first, first + rows)
             # BLAS takes no overlapping rows, and a copy made here is cheaper than matmul's own
             np.matmul(np.ascontiguousarray(windows[part]), bank, out=out[part])
         return out.reshape(-1)
@@ -136,6 +146,7 @@ def bank_kernel(geometry: Geometry) -> Kernel:
 
 def upfirdn_kernel(geometry: Geometry) -> Kernel:
     """The filter as `scipy.signal.upfirdn`: the reference, and the way for large ratios."""
+    preload()
     from scipy.signal import upfirdn
 
     up, down, block_out = geometry.up, geometry.down, geometry.block_out

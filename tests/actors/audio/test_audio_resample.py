@@ -8,6 +8,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy.signal import firwin, kaiserord
 
 from antiphon.actors.audio import Resampler
 from antiphon.actors.audio.filters import Geometry, bank_kernel, design, upfirdn_kernel
@@ -102,6 +103,15 @@ def test_the_matrix_product_equals_upfirdn(rates: tuple[int, int], blocks: int) 
     expected = reference.apply(x, blocks)
     assert expected.shape == (blocks * geometry.block_out,)
     np.testing.assert_allclose(fast.apply(x, blocks), expected, rtol=0, atol=5e-6)
+
+
+@pytest.mark.parametrize(("in_rate", "out_rate"), PAIRS)
+def test_the_taps_are_those_that_scipy_designs(in_rate: int, out_rate: int) -> None:
+    up, down = reduced_ratio(in_rate, out_rate)
+    lower = 1 / max(up, down)
+    count, beta = kaiserord(82.0, (0.58 - 0.42) * lower * 2)
+    expected = firwin(count | 1, (0.58 + 0.42) / 2 * lower, window=("kaiser", beta), fs=1.0) * up
+    np.testing.assert_allclose(design(up, down), expected, rtol=0, atol=1e-14)
 
 
 @pytest.mark.parametrize(("in_rate", "out_rate"), PAIRS)

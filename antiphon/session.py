@@ -206,7 +206,9 @@ class RealtimeSession:
         Raises:
             ValueError: The audio is not as described; nothing is sent.
         """
-        self._actors.audio.push(to_frame(frame, sample_rate, num_channels))
+        is_bytes = type(frame) is bytes
+        if not (is_bytes and self._actors.audio.push_bytes(frame, sample_rate, num_channels)):
+            self._actors.audio.push(to_frame(frame, sample_rate, num_channels), is_bytes)
 
     def commit_audio(self) -> None:
         """Make a user message of what was pushed; nothing if that is not more than 100 ms."""

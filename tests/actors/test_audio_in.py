@@ -104,6 +104,50 @@ def test_all_forms_of_the_same_audio_are_the_same(case: Any) -> None:
     assert sound(case.wire) == data.tobytes() * 5
 
 
+PUSHES = st.lists(
+    st.tuples(
+        st.sampled_from([(24_000, 1), (24_000, 2), (48_000, 1), (8_000, 1)]),
+        st.integers(0, 1500),
+        st.sampled_from(["bytes", "bytes", "bytes", "array", "odd", "clear", "commit"]),
+    ),
+    max_size=25,
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(pushes=PUSHES)
+def test_bytes_that_are_gathered_unseen_are_what_frames_of_them_are(
+    make_case: Callable[..., Any], pushes: Any
+) -> None:
+    """The fast path for bytes against the way through an `AudioFrame` for each."""
+    fast, slow = make_case(), make_case()
+    for (rate, channels), count, kind in pushes:
+        if kind in ("clear", "commit"):
+            for case in (fast, slow):
+                (case.session.clear_audio if kind == "clear" else case.session.commit_audio)()
+            continue
+        data = np.arange(count * channels, dtype=np.int16)
+        if kind == "odd":
+            with pytest.raises(ValueError, match="odd count|whole"):
+                fast.session.push_audio(bytes(3), rate, channels)
+            continue
+        fast.session.push_audio(data if kind == "array" else data.tobytes(), rate, channels)
+        slow.session.push_audio(
+            AudioFrame(data.reshape(-1, channels) if channels > 1 else data, rate, channels)
+        )
+    for case in (fast, slow):
+        case.driver.run()
+    said = [[{**event, "event_id": ""} for event in case.wire.sent] for case in (fast, slow)]
+    assert said[0] == said[1]
+
+
+@pytest.mark.parametrize("channels", [0, 9, "1"])
+def test_a_bad_channel_count_is_refused_behind_good_bytes(case: Any, channels: Any) -> None:
+    push(case, samples(2000).tobytes())
+    with pytest.raises(ValueError, match="num_channels"):
+        push(case, samples(2000).tobytes(), channels=channels)
+
+
 def test_stereo_is_averaged(case: Any) -> None:
     left, right = np.full(2400, 1000, np.int16), np.full(2400, 3000, np.int16)
     push(case, np.stack([left, right], axis=1), 24_000, 2)

@@ -206,9 +206,9 @@ class RealtimeSession:
         Raises:
             ValueError: The audio is not as described; nothing is sent.
         """
-        is_bytes = type(frame) is bytes
-        if not (is_bytes and self._actors.audio.push_bytes(frame, sample_rate, num_channels)):
-            self._actors.audio.push(to_frame(frame, sample_rate, num_channels), is_bytes)
+        gate = self._actors.audio
+        if not (isinstance(frame, bytes) and gate.push_bytes(frame, sample_rate, num_channels)):
+            gate.push(to_frame(frame, sample_rate, num_channels), begins_run=isinstance(frame, bytes))
 
     def commit_audio(self) -> None:
         """Make a user message of what was pushed; nothing if that is not more than 100 ms."""

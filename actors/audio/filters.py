@@ -80,8 +80,9 @@ def design(up: int, down: int) -> NDArray[np.float64]:
     count = ceil((_STOP_DB - 7.95) / (2.285 * 2 * pi * transition) + 1) | 1
     cutoff = (_STOP_EDGE + _PASS_EDGE) * lower  # of the taps' Nyquist frequency
     ideal = cutoff * np.sinc(cutoff * (np.arange(count) - count // 2))
-    taps: NDArray[np.float64] = ideal * np.kaiser(count, _KAISER_BETA)
-    return taps * (up / taps.sum())
+    shape = ideal * np.kaiser(count, _KAISER_BETA)
+    taps: NDArray[np.float64] = shape * (up / shape.sum())
+    return taps
 
 
 class Geometry:

@@ -128,7 +128,7 @@ def test_bytes_that_are_gathered_unseen_are_what_frames_of_them_are(
             continue
         data = np.arange(count * channels, dtype=np.int16)
         if kind == "odd":
-            with pytest.raises(ValueError, match="odd count|whole"):
+            with pytest.raises(ValueError, match="3 bytes"):
                 fast.session.push_audio(bytes(3), rate, channels)
             continue
         fast.session.push_audio(data if kind == "array" else data.tobytes(), rate, channels)

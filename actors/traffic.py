@@ -95,7 +95,7 @@ class Traffic(Core):
         """A frame that the transport left out."""
         if self._is_current(message.attempt):
             self._heard_at = self.now
-            self._skip(message.kind, f"a {message.kind} message")
+            self._skip(message.kind, f"one that is {message.kind}")
 
     @handles(m.PeerHeard, undo=False)
     def peer_heard(self, message: m.PeerHeard) -> None:

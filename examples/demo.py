@@ -1,7 +1,8 @@
 """A spoken conversation through antiphon with the bundled local server: what `make demo` runs.
 
 A caller (a synthetic voice with room noise, 48 kHz stereo) asks questions in real time, hears the answers, has
-two tools called, and talks over a long story. Both sides are recorded as they would have sounded.
+two tools called, and talks over a long story. Both sides are recorded as they would have sounded, and a page shows
+what happened.
 
     python examples/demo.py [--out demo-out]
 """
@@ -28,6 +29,7 @@ from antiphon import (
     ToolFinishedEvent,
     function_tool,
 )
+from antiphon.report import write_report
 from antiphon.testing import LocalServer
 
 TURN_LIMIT_S = 25.0
@@ -205,6 +207,14 @@ def report(turns: list[Turn]) -> int:
     return failed
 
 
+def new_recording(out: Path) -> Path:
+    """Where to record the call: what an earlier run left there is removed, since a recording is never overwritten."""
+    lines = out / "call.jsonl"
+    for old in (lines, out / "call.in.wav", out / "call.out.wav"):
+        old.unlink(missing_ok=True)
+    return lines
+
+
 def main() -> int:
     """Run the demo; the exit code is 0 when every turn went well."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -222,6 +232,7 @@ def main() -> int:
         ) as model,
     ):
         session = model.session(start=False)
+        session.record(new_recording(out))
         conversation = Conversation(session)
         caller = Caller(session, questions, places)
         session.start()
@@ -236,6 +247,8 @@ def main() -> int:
     write_wav(call, recording)
     failed = report(turns)
     print(f"\nThe call is in {call} ({len(recording) / RATE:.0f} s; caller left, model right).")
+    write_report(out / "call.jsonl", out / "call.html")
+    print(f"See it in a browser: {out / 'call.html'}")
     if failed:
         print(f"{failed} of {len(turns)} turns failed.")
     return 1 if failed else 0

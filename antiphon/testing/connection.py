@@ -104,7 +104,10 @@ class Connection:
         """Read and answer until the connection ends."""
         closed = require("websockets.exceptions", "local").ConnectionClosed
         try:
-            self._begin()
+            try:
+                self._begin()
+            except (closed, OSError):
+                pass  # the client has left; what it said before counts all the same
             while not self._closing.is_set():
                 try:
                     frame = self._socket.recv(timeout=max(0.0, self._ends - time.monotonic()))

@@ -150,7 +150,8 @@ class SessionFuture(Future[T]):
     def abandon(self) -> None:
         """Fail in a child that was forked, where nobody else would settle it."""
         self._condition = threading.Condition()
-        self._done_callbacks, self._waiters = [], []
+        self._waiters.clear()
+        self._run_callbacks = lambda call: None
         if not self.done():
             self.set_exception(RealtimeError(LEFT_BEHIND))
 

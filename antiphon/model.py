@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import ssl
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -169,6 +169,8 @@ class RealtimeModel:
         check_headers(self._headers)
         check_proxy(proxy)
         self._sessions: weakref.WeakSet[RealtimeSession] = weakref.WeakSet()
+        # Told of each session before it starts.
+        self._watchers: list[Callable[[RealtimeSession], None]] = []
         self._closed = False
         endpoint, own_headers = self._endpoint, self._headers
         self._spec = SessionSpec(
@@ -287,9 +289,17 @@ class RealtimeModel:
             fixed=frozenset({"turn_detection"}) if turn_detection_disabled else frozenset(),
         )
         self._sessions.add(session)
+        for watch in self._watchers:
+            watch(session)
         if start:
             session.start()
         return session
+
+    def _watch_sessions(self, watch: Callable[[RealtimeSession], None]) -> None:
+        """Call `watch` with every session that lives, and with each that begins, before it starts."""
+        self._watchers.append(watch)
+        for session in list(self._sessions):
+            watch(session)
 
     def update_options(
         self,

@@ -1,9 +1,11 @@
 """The benchmarks' command line.
 
     python -m benchmarks [NAME …] [--quick] [--rounds N]
+    python -m benchmarks --write
 
 Peers run with the interpreter BENCH_PYTHON, else `.venv-bench/bin/python` (requirements.txt); without one they are
-left out. Each figure is the smallest of all rounds.
+left out. Each figure is the smallest of all rounds. A run of everything is kept, and `--write` makes docs/benchmarks.md
+and its plots of the last such run.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 
-from benchmarks import report
+from benchmarks import document, report
 from benchmarks.cases import CASES
 from benchmarks.runner import missing, peers_python, run_case
 
@@ -31,7 +33,13 @@ def main() -> None:
         "--quick", action="store_true", help="one round of a part of the cases: under a minute"
     )
     parser.add_argument("--rounds", type=int, help=f"how often; {ROUNDS} unless told, 1 with --quick")
+    parser.add_argument(
+        "--write", action="store_true", help="measure nothing: write docs/benchmarks.md of the last full run"
+    )
     chosen = parser.parse_args()
+    if chosen.write:
+        document.write(peers_python())
+        return
     if unknown := set(chosen.names) - set(names):
         parser.error(f"there is no case {', '.join(sorted(unknown))}; there are {', '.join(names)}")
     rounds = chosen.rounds or (1 if chosen.quick else ROUNDS)
@@ -49,10 +57,10 @@ def main() -> None:
     for case in cases:
         parameters = case.quick if chosen.quick else case.parameters
         if parameters is not None:
-            results = run_case(case, parameters, rounds, absent)
-            report.show(case, results)
-            outcome.append((case, parameters, results))
-    report.save(outcome, python, rounds)
+            results = run_case(case, parameters, min(rounds, case.rounds), absent)
+            outcome.append(report.record_of(case, parameters, results))
+            report.show(outcome[-1])
+    report.save(outcome, python, rounds, full=not chosen.names and not chosen.quick)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What comes out: a table for people, JSON for the rest."""
+"""What comes out of a run: a table for people, JSON for `document` and for the rest."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from typing import Any
 from benchmarks.cases import Case
 from benchmarks.runner import ROOT, Result
 
-RESULTS = Path(__file__).parent / "results" / "latest.json"
+RESULTS = Path(__file__).parent / "results"
+FULL = RESULTS / "full.json"
 OURS = ("antiphon", "pykka", "websocket-client", "msgspec", "numpy", "scipy", "pybase64")
 PEERS = (
     "openai",
@@ -27,70 +28,87 @@ PEERS = (
     "aiohttp",
     "numpy",
 )
+# Counts, and what is as good as one.
+WHOLE = {"threads", "turns", "crowd", "frames", "flood_per_s"}
 
 
-def _cell(name: str, value: float | None) -> str:
+def cell(name: str, value: float | None) -> str:
+    """A figure as people read it."""
     if value is None:
         return "–"
     if name == "server_share":
         return f"{value:.0%}"
-    if name == "threads":
-        return f"{value:.0f}"
-    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+    if name in WHOLE or value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
-def show(case: Case, results: list[Result]) -> None:
+def rows(record: dict[str, Any]) -> list[list[str]]:
+    """A case's table: a row of headings, then one for each contestant."""
+    figures = record["figures"]
+    table = [[record["case"], *figures.values()]]
+    for title, result in record["results"].items():
+        table.append([title, *(cell(name, result["figures"].get(name)) for name in figures)])
+    return table
+
+
+def record_of(case: Case, parameters: dict[str, Any], results: list[Result]) -> dict[str, Any]:
+    """A case's outcome as JSON."""
+    return {
+        "case": case.name,
+        "title": case.title,
+        "parameters": parameters,
+        "figures": case.figures,
+        "goals": _goals(case, results),
+        "results": {
+            one.contestant.title: {"figures": one.figures, "problem": one.problem, "rounds": one.rounds}
+            for one in results
+        },
+    }
+
+
+def show(record: dict[str, Any]) -> None:
     """Print a case's table and how far its goals are met."""
-    rows = [[case.name, *case.figures.values()]]
-    for result in results:
-        cells = [_cell(name, result.figures.get(name)) for name in case.figures]
-        rows.append([result.contestant.title, *cells])
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    print(f"\n{case.name}: {case.title}")
-    for row in rows:
-        first, *others = row
-        cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
+    table = rows(record)
+    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
+    print(f"\n{record['case']}: {record['title']}")
+    for first, *others in table:
+        cells = [text.rjust(width) for text, width in zip(others, widths[1:], strict=True)]
         print("  " + "  ".join([first.ljust(widths[0]), *cells]))
-    for result in results:
-        if result.problem:
-            print(f"  ! {result.contestant.title}: {result.problem}")
-    for line in _goals(case, results):
+    for title, result in record["results"].items():
+        if result["problem"]:
+            print(f"  ! {title}: {result['problem']}")
+    for line in record["goals"]:
         print(f"  {line}")
     sys.stdout.flush()
 
 
 def _goals(case: Case, results: list[Result]) -> list[str]:
+    """Each goal whose figures exist, with the verdict first."""
     by_contestant = {result.contestant: result.figures for result in results}
     ours, lines = results[0].figures, []
     for goal in case.goals:
-        theirs = by_contestant.get(goal.against, {})
-        if goal.figure in ours and theirs.get(goal.figure):
-            ratio = ours[goal.figure] / theirs[goal.figure]
-            verdict = "met" if ratio <= goal.ratio else "MISSED"
-            heading = case.figures[goal.figure]
-            lines.append(f"{verdict}: {heading} {ratio:.2f} × {goal.against.title}, goal {goal.ratio:g}")
+        if goal.figure not in ours:
+            continue
+        heading, value = case.figures[goal.figure], ours[goal.figure]
+        if goal.against is None:
+            told = f"{heading} {cell(goal.figure, value)}, goal {goal.limit:g}"
+        elif theirs := by_contestant.get(goal.against, {}).get(goal.figure):
+            value /= theirs
+            told = f"{heading} {value:.2f} × {goal.against.title}, goal {goal.limit:g}"
+        else:
+            continue
+        lines.append(f"{'met' if value <= goal.limit else 'MISSED'}: {told}")
     return lines
 
 
-def save(outcome: list[tuple[Case, dict[str, Any], list[Result]]], python: str | None, rounds: int) -> None:
+def save(cases: list[dict[str, Any]], python: str | None, rounds: int, full: bool) -> None:
     """Write all figures, with what they were measured on."""
-    cases = [
-        {
-            "case": case.name,
-            "title": case.title,
-            "parameters": parameters,
-            "goals": _goals(case, results),
-            "results": {
-                one.contestant.title: {"figures": one.figures, "problem": one.problem, "rounds": one.rounds}
-                for one in results
-            },
-        }
-        for case, parameters, results in outcome
-    ]
-    RESULTS.parent.mkdir(exist_ok=True)
+    path = FULL if full else RESULTS / "latest.json"
+    path.parent.mkdir(exist_ok=True)
     content = {"machine": machine(), "versions": versions(python), "rounds": rounds, "cases": cases}
-    RESULTS.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-    print(f"\nwritten to {RESULTS.relative_to(ROOT)}")
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    print(f"\nwritten to {path.relative_to(ROOT)}")
 
 
 def machine() -> dict[str, Any]:

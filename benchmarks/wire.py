@@ -79,6 +79,11 @@ def transcript_delta() -> bytes:
     return event("response.output_audio_transcript.delta", **_WHERE, delta=" word")
 
 
+def renamed(frames: bytes, turn: int) -> bytes:
+    """The same frames about another response and item, those of this turn: `item_00012` in place of `item_bench`."""
+    return frames.replace(b"_bench", b"_%05d" % turn)
+
+
 def _response(status: str, output: list[Any]) -> dict[str, Any]:
     return {"id": _RESPONSE, "object": "realtime.response", "status": status, "output": output}
 
@@ -94,10 +99,20 @@ def _item(status: str) -> dict[str, Any]:
     }
 
 
+def created(metadata: dict[str, str] | None = None) -> bytes:
+    """The first event of a response."""
+    return event("response.created", response=_response("in_progress", []) | {"metadata": metadata})
+
+
+def done(status: str) -> bytes:
+    """The last event of a response without output."""
+    return event("response.done", response=_response(status, []))
+
+
 def beginning() -> bytes:
     """All that comes before the first delta of a response."""
     return (
-        event("response.created", response=_response("in_progress", []))
+        created()
         + event(
             "response.output_item.added", response_id=_RESPONSE, output_index=0, item=_item("in_progress")
         )
@@ -129,6 +144,37 @@ def burst(deltas: int) -> bytes:
 def transcripts(deltas: int) -> int:
     """How many pieces of transcript a burst has."""
     return (deltas + TRANSCRIPT_EVERY - 1) // TRANSCRIPT_EVERY
+
+
+def cut() -> bytes:
+    """What answers a truncate: it is confirmed, and the response is over."""
+    return event("conversation.item.truncated", item_id=_ITEM, content_index=0, audio_end_ms=0) + done(
+        "cancelled"
+    )
+
+
+def user_item(number: int) -> dict[str, Any]:
+    """A message of the user."""
+    text = f"This is what I said in turn {number}, and it is about as long as people's turns are."
+    content = [{"type": "input_text", "text": text}]
+    return {
+        "id": f"item_{number}",
+        "type": "message",
+        "role": "user",
+        "status": "completed",
+        "content": content,
+    }
+
+
+def item_added(item: dict[str, Any], previous: str | None) -> bytes:
+    """The server's word that an item is in the conversation."""
+    return event("conversation.item.added", previous_item_id=previous, item=item)
+
+
+def conversation(items: int) -> bytes:
+    """So many items, announced in order."""
+    names: list[str | None] = [None, *(f"item_{number}" for number in range(items))]
+    return b"".join(item_added(user_item(number), names[number]) for number in range(items))
 
 
 SESSION_CREATED = event("session.created", session={"id": "sess_bench", "type": "realtime", "model": "bench"})

@@ -1,12 +1,15 @@
 """Runs one case for one contestant, in this process, and prints the figures as one line of JSON.
 
-python -m benchmarks.worker CONTESTANT CASE PORT '{"parameter": …}'
+python -m benchmarks.worker MODULE[,MODULE…] FUNCTION '{"port": …, "control": …, "tls": …}' '{"parameter": …}'
+
+The function is that of the first module that has it.
 """
 
 from __future__ import annotations
 
 import importlib
 import json
+import resource
 import sys
 from typing import Any
 
@@ -15,11 +18,16 @@ from benchmarks.measure import Server, WrongWork
 
 def main() -> None:
     """Run it."""
-    contestant, case, port, parameters = sys.argv[1:]
-    module = importlib.import_module(f"benchmarks.contestants.{contestant}")
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    modules, name, address, parameters = sys.argv[1:]
+    for module in modules.split(","):
+        function = getattr(importlib.import_module(f"benchmarks.contestants.{module}"), name, None)
+        if function is not None:
+            break
     result: dict[str, Any]
     try:
-        result = {"figures": getattr(module, case)(Server(int(port)), **json.loads(parameters))}
+        result = {"figures": function(Server(**json.loads(address)), **json.loads(parameters))}
     except WrongWork as error:
         result = {"wrong": str(error)}
     print(json.dumps(result), flush=True)

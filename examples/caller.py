@@ -17,6 +17,7 @@ from antiphon.testing import synthesize
 RATE = 48_000
 BLOCK = 480  # 10 ms, as a sound card would deliver it
 PAUSE_S = 0.5
+QUIET_S = 0.6  # after so much quiet an answer is over
 NOISE_LEVEL = 60  # of 32767: a quiet room
 
 
@@ -122,6 +123,46 @@ class Caller:
             if each_block(bool(heard.any())):
                 return
             time.sleep(max(0.0, began + (tick + 1) * BLOCK / RATE - time.monotonic()))
+
+    def ask(
+        self,
+        number: int,
+        each_block: Callable[[], object],
+        cut_after_s: float | None = None,
+        limit_s: float = 60.0,
+    ) -> None:
+        """Say a sentence and hear its answer to the end.
+
+        Args:
+            number: The sentence.
+            each_block: Called after every 10 ms.
+            cut_after_s: Hear only so many seconds of the answer.
+            limit_s: When to give up.
+        """
+        self.say(number)
+        since_answer = quiet = 0.0
+
+        def over(sound: bool) -> bool:
+            nonlocal since_answer, quiet
+            each_block()
+            if self.speaking:
+                return False
+            if sound or since_answer:
+                since_answer += BLOCK / RATE
+            if cut_after_s is not None:
+                return since_answer >= cut_after_s
+            quiet = 0.0 if sound else quiet + BLOCK / RATE
+            return since_answer > 0 and quiet >= QUIET_S and not self._session.has_active_generation
+
+        self.listen(over, limit_s)
+
+    @property
+    def levels(self) -> tuple[float, float]:
+        """Peaks of the last 10 ms, 0 to 1: the caller's and the model's."""
+        if not self._blocks:
+            return 0.0, 0.0
+        spoken, heard = np.abs(self._blocks[-1].astype(np.int32)).max(axis=0) / 32768
+        return float(spoken), float(heard)
 
     def recording(self) -> Int16Array:
         """The call so far, shape (samples, 2): the caller left, the model right."""

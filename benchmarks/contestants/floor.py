@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 import struct
 from collections.abc import Iterator
 from typing import Any
@@ -22,17 +23,17 @@ class _Event(msgspec.Struct, gc=False):
 
 
 def _connect(server: Server, model: str) -> socket.socket:
-    host, _, port = server.host.partition(":")
-    sock = socket.create_connection((host, int(port)))
+    sock = socket.create_connection(("127.0.0.1", server.port))
+    if server.tls:
+        sock = ssl.create_default_context().wrap_socket(sock, server_hostname="127.0.0.1")
     sock.sendall(
         f"GET /v1/realtime?model={model} HTTP/1.1\r\nHost: {server.host}\r\nUpgrade: websocket\r\n"
         "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
         "Sec-WebSocket-Key: Zmxvb3JmbG9vcmZsb29yZg==\r\n\r\n".encode()
     )
-    while b"\r\n\r\n" not in sock.recv(1 << 16, socket.MSG_PEEK):
-        pass
-    head = sock.recv(1 << 16, socket.MSG_PEEK)
-    sock.recv(head.index(b"\r\n\r\n") + 4)
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        head += sock.recv(1)
     return sock
 
 

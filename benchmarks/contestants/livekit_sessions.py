@@ -4,60 +4,54 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
+from typing import Any, Self
 
-from benchmarks.measure import (
-    PATIENCE_S,
-    Server,
-    Window,
-    age_ms,
-    check,
-    check_density,
-    check_tone,
-    rss_growth,
-    rss_mb,
-    threads,
-    tone_frames,
-)
+from benchmarks.checks import check_density, check_tone, tone_frames
+from benchmarks.measure import PATIENCE_S, Server, Window, age_ms, check, rss_growth, rss_mb, threads
 from benchmarks.wire import stamped_push
 
 
-def _model(server: Server, name: str) -> Any:
+def make_model(server: Server, name: str, client: Any = None) -> Any:
+    """One that talks to the load server."""
     from livekit.plugins.openai.realtime import RealtimeModel
 
-    return RealtimeModel(base_url=server.http, api_key="benchmark", model=name)
+    return RealtimeModel(base_url=server.http, api_key="benchmark", model=name, http_session=client)
 
 
-def _generations(session: Any) -> asyncio.Queue[Any]:
+def generations(session: Any) -> asyncio.Queue[Any]:
+    """A session's generations, as they come."""
     made: asyncio.Queue[Any] = asyncio.Queue()
     session.on("generation_created", made.put_nowait)
     return made
 
 
-def _speech_started(session: Any) -> asyncio.Event:
+def speech_started(session: Any) -> asyncio.Event:
+    """Set when the session tells of speech."""
     heard = asyncio.Event()
     session.on("input_speech_started", lambda _: heard.set())
     return heard
 
 
-async def _answered(heard: asyncio.Event) -> None:
+async def answered(heard: asyncio.Event) -> None:
+    """Wait for speech to be told of."""
     await asyncio.wait_for(heard.wait(), PATIENCE_S)
     heard.clear()
 
 
-async def _warm_up(server: Server, session: Any) -> None:
+async def warm_up(server: Server, session: Any) -> None:
     """The same as antiphon gets: a resampled push, a commit, an answer."""
     from livekit import rtc
 
-    heard = _speech_started(session)
+    heard = speech_started(session)
     for _ in range(20):
         session.push_audio(rtc.AudioFrame(bytes(960), 48_000, 1, 480))
     session.commit_audio()
-    await _answered(heard)
+    await answered(heard)
     server.ask("forget")
 
 
-async def _first_message(made: asyncio.Queue[Any]) -> Any:
+async def first_message(made: asyncio.Queue[Any]) -> Any:
+    """The next generation's message."""
     generation = await asyncio.wait_for(made.get(), PATIENCE_S)
     return await anext(aiter(generation.message_stream))
 
@@ -72,14 +66,14 @@ async def _inbound(server: Server, deltas: int) -> dict[str, Any]:
 
     from benchmarks import wire
 
-    model = _model(server, f"inbound-{deltas}")
+    model = make_model(server, f"inbound-{deltas}")
     session = model.session()
-    made = _generations(session)
-    await _warm_up(server, session)
+    made = generations(session)
+    await warm_up(server, session)
     taken = words = 0
     with Window(server) as window:
         session.clear_audio()
-        message = await _first_message(made)
+        message = await first_message(made)
         async for frame in message.audio_stream:
             samples = np.frombuffer(frame.data, np.int16)
             check(len(samples) == wire.DELTA_SAMPLES and samples[0] == taken, f"delta {taken} is wrong")
@@ -101,10 +95,10 @@ async def _outbound(server: Server, rate: int, channels: int, seconds: int) -> d
     from livekit import rtc
 
     frames = tone_frames(rate, channels)
-    model = _model(server, "sink")
+    model = make_model(server, "sink")
     session = model.session()
-    await _warm_up(server, session)
-    heard = _speech_started(session)
+    await warm_up(server, session)
+    heard = speech_started(session)
     with Window(server) as window:
         for _ in range(seconds):
             for number, frame in enumerate(frames):
@@ -112,7 +106,7 @@ async def _outbound(server: Server, rate: int, channels: int, seconds: int) -> d
                 if number % 10 == 9:
                     await asyncio.sleep(0)  # let the sender run; at each push it would only cost more
         session.commit_audio()
-        await _answered(heard)
+        await answered(heard)
     await session.aclose()
     await model.aclose()
     check_tone(server, seconds, channels)
@@ -126,13 +120,13 @@ def start(server: Server) -> dict[str, Any]:
 
 async def _start(server: Server) -> dict[str, Any]:
     began = time.perf_counter()
-    model = _model(server, "sink")
+    model = make_model(server, "sink")
     made = time.perf_counter()
     imported_rss = rss_mb()
     session = model.session()
-    heard = _speech_started(session)
+    heard = speech_started(session)
     session.clear_audio()
-    await _answered(heard)
+    await answered(heard)
     ready = time.perf_counter()
     session_rss = rss_mb()
     from livekit import rtc
@@ -140,7 +134,7 @@ async def _start(server: Server) -> dict[str, Any]:
     for frame in tone_frames(48_000, 1):
         session.push_audio(rtc.AudioFrame(frame, 48_000, 1, 480))
     session.commit_audio()
-    await _answered(heard)
+    await answered(heard)
     await session.aclose()
     await model.aclose()
     return {
@@ -152,46 +146,92 @@ async def _start(server: Server) -> dict[str, Any]:
     }
 
 
-async def _consume(made: asyncio.Queue[Any], latencies: list[float]) -> None:
-    import numpy as np
+class Crowd:
+    """Many sessions at real-time pace: one task pushes for all, and each has a task that takes its audio.
 
-    message = await _first_message(made)
-    latencies.extend([age_ms(np.frombuffer(frame.data, np.int16)) async for frame in message.audio_stream])
+    Args:
+        server: The load server.
+        sessions: How many.
+        seconds: How long each time.
+    """
+
+    def __init__(self, server: Server, sessions: int, seconds: int) -> None:
+        self.server = server
+        self.sessions = sessions
+        self.seconds = seconds
+        self.threads = 0
+        self.late_ms = 0.0
+
+    async def __aenter__(self) -> Self:
+        import aiohttp
+
+        # Its own client stops at 100 connections.
+        self._client = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+        self._model = make_model(self.server, f"density-{self.seconds * 10}", self._client)
+        first = self._model.session()
+        await warm_up(self.server, first)
+        await first.aclose()
+        before = rss_mb()
+        self._alive = [self._model.session() for _ in range(self.sessions)]
+        self._queues = [generations(session) for session in self._alive]
+        await asyncio.sleep(1.0 + self.sessions / 100)
+        self.rss = rss_growth(before, rss_mb(), self.sessions)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for session in self._alive:
+            await session.aclose()
+        await self._model.aclose()
+        await self._client.close()
+
+    def begin(self) -> None:
+        """Start to talk."""
+        self.latencies: list[list[float]] = [[] for _ in self._alive]
+        self._tasks = [
+            asyncio.create_task(self._consume(*pair))
+            for pair in zip(self._queues, self.latencies, strict=True)
+        ]
+        for session in self._alive:
+            session.clear_audio()
+        self._tasks.append(asyncio.create_task(self._push()))
+
+    async def join(self) -> None:
+        """Wait until all is said."""
+        await asyncio.wait_for(asyncio.gather(*self._tasks), PATIENCE_S)
+
+    async def _push(self) -> None:
+        from livekit import rtc
+
+        due = time.monotonic()
+        for turn in range(self.seconds * 100):
+            if turn == self.seconds * 50:
+                self.threads = threads()
+            for session in self._alive:
+                session.push_audio(rtc.AudioFrame(stamped_push(), 24_000, 1, 240))
+            due += 0.01
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+        self.late_ms = max(0.0, time.monotonic() - due) * 1000
+
+    async def _consume(self, made: asyncio.Queue[Any], latencies: list[float]) -> None:
+        import numpy as np
+
+        message = await first_message(made)
+        latencies.extend(
+            [age_ms(np.frombuffer(frame.data, np.int16)) async for frame in message.audio_stream]
+        )
 
 
 def density(server: Server, sessions: int, seconds: int) -> dict[str, Any]:
-    """Many sessions at real-time pace: one task pushes for all, and each has a task that takes its audio."""
+    """Full-duplex sessions at real-time pace."""
     return asyncio.run(_density(server, sessions, seconds))
 
 
 async def _density(server: Server, sessions: int, seconds: int) -> dict[str, Any]:
-    from livekit import rtc
-
-    model = _model(server, f"density-{seconds * 10}")
-    first = model.session()
-    await _warm_up(server, first)
-    await first.aclose()
-    before = rss_mb()
-    alive = [model.session() for _ in range(sessions)]
-    queues = [_generations(session) for session in alive]
-    await asyncio.sleep(1.0 + sessions / 100)
-    after = rss_mb()
-    latencies: list[list[float]] = [[] for _ in alive]
-    consumers = [asyncio.create_task(_consume(*pair)) for pair in zip(queues, latencies, strict=True)]
-    with Window(server) as window:
-        for session in alive:
-            session.clear_audio()
-        due = time.monotonic()
-        for turn in range(seconds * 100):
-            if turn == seconds * 50:
-                its_threads = threads()
-            for session in alive:
-                session.push_audio(rtc.AudioFrame(stamped_push(), 24_000, 1, 240))
-            due += 0.01
-            await asyncio.sleep(max(0.0, due - time.monotonic()))
-        await asyncio.wait_for(asyncio.gather(*consumers), PATIENCE_S)
-    figures = check_density(server, window, sessions, seconds, latencies)
-    for session in alive:
-        await session.aclose()
-    await model.aclose()
-    return figures | {"threads": its_threads, **rss_growth(before, after, sessions)}
+    async with Crowd(server, sessions, seconds) as crowd:
+        with Window(server) as window:
+            crowd.begin()
+            await crowd.join()
+            # The last chunk of each may still be gathered.
+            server.await_chunks(sessions * (seconds * 10 - 1))
+        figures = check_density(server, window, sessions, seconds, crowd.latencies)
+    return figures | {"threads": crowd.threads, "late_ms": crowd.late_ms, **crowd.rss}

@@ -6,6 +6,7 @@ import base64
 import time
 from typing import Any
 
+from benchmarks import wire
 from benchmarks.measure import Server, Window, check, rss_mb
 
 
@@ -15,27 +16,43 @@ def _client(server: Server) -> Any:
     return OpenAI(api_key="benchmark", base_url=server.http, websocket_base_url=server.ws)
 
 
+class Burst:
+    """What both clients do with the events of a burst."""
+
+    def __init__(self) -> None:
+        import numpy as np
+
+        self._np = np
+        self.taken = self.words = 0
+
+    def take(self, event: Any) -> bool:
+        """To int16 samples; True after the last event."""
+        if event.type == "response.output_audio.delta":
+            samples = self._np.frombuffer(base64.b64decode(event.delta), self._np.int16)
+            good = len(samples) == wire.DELTA_SAMPLES and samples[0] == self.taken
+            check(good, f"delta {self.taken} is wrong")
+            self.taken += 1
+        elif event.type == "response.output_audio_transcript.delta":
+            self.words += 1
+        return bool(event.type == "response.done")
+
+    def figures(self, window: Window, deltas: int) -> dict[str, float]:
+        """Unless something is missing."""
+        whole = self.taken == deltas and self.words == wire.transcripts(deltas)
+        check(whole, f"{self.taken} deltas, {self.words} transcripts")
+        return window.per_event(self.taken + self.words)
+
+
 def inbound(server: Server, deltas: int) -> dict[str, Any]:
     """A burst of audio, to int16 samples."""
-    import numpy as np
-
-    from benchmarks import wire
-
-    taken = words = 0
-    with _client(server).realtime.connect(model=f"inbound-{deltas}") as connection, Window(server) as window:
-        connection.input_audio_buffer.clear()
-        for event in connection:
-            if event.type == "response.output_audio.delta":
-                samples = np.frombuffer(base64.b64decode(event.delta), np.int16)
-                good = len(samples) == wire.DELTA_SAMPLES and samples[0] == taken
-                check(good, f"delta {taken} is wrong")
-                taken += 1
-            elif event.type == "response.output_audio_transcript.delta":
-                words += 1
-            elif event.type == "response.done":
-                break
-    check(taken == deltas and words == wire.transcripts(deltas), f"{taken} deltas, {words} transcripts")
-    return window.per_event(taken + words)
+    with _client(server).realtime.connect(model=f"inbound-{deltas}") as connection:
+        burst = Burst()
+        with Window(server) as window:
+            connection.input_audio_buffer.clear()
+            for event in connection:
+                if burst.take(event):
+                    break
+    return burst.figures(window, deltas)
 
 
 def start(server: Server) -> dict[str, Any]:

@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-full check bench clean
+.PHONY: demo test test-full check bench soak reliability account docs clean
 
 $(VENV)/.ready: setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "antiphon needs Python 3.11 or newer; set PYTHON=python3.11")'
@@ -34,6 +34,18 @@ check: $(VENV)/.ready
 
 bench: $(VENV)/.ready .venv-bench/.ready
 	$(BIN)/python -m benchmarks
+
+# A quarter of an hour; writes docs/soak.md.
+soak: $(VENV)/.ready
+	$(BIN)/python -m benchmarks.soak --write
+
+# Every fault on the wire once; writes the table of docs/reliability.md. A stale page fails `make test`.
+reliability: $(VENV)/.ready
+	ANTIPHON_WRITE_RELIABILITY=1 $(BIN)/python -m pytest tests/faults/test_faults.py tests/faults/test_faults_drops.py tests/faults/test_faults_handshake.py
+
+# 200 conversations with faults, eight minutes; writes their account into docs/reliability.md.
+account: $(VENV)/.ready
+	$(BIN)/python tests/faults/account.py --write
 
 clean:
 	rm -rf $(VENV) .venv-bench .venv-livekit build dist *.egg-info demo-out .mypy_cache .ruff_cache .pytest_cache

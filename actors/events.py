@@ -195,6 +195,20 @@ class ActorRestarted(Payload, frozen=True, kw_only=True):
     restarted: bool = True
 
 
+class PlaybackInterruptedEvent(Payload, frozen=True, kw_only=True):
+    """Playback of an item was cut before it was heard to its end; a player elsewhere is to fall silent now.
+
+    Attributes:
+        item_id: The message's item.
+        heard_ms: Milliseconds of it that were heard; the server is told the same.
+        reason: "speech" when the user began to talk, "interrupt" after `interrupt`.
+    """
+
+    item_id: str
+    heard_ms: int
+    reason: str
+
+
 class ToolStartedEvent(Payload, frozen=True, kw_only=True):
     """A tool that the engine runs has begun.
 
@@ -397,6 +411,7 @@ EVENT_NAMES = frozenset(
         "dtmf_received",
         "actor_restarted",
         "audio_dropped",
+        "playback_interrupted",
         "tool_started",
         "tool_finished",
         "mcp_list_tools",

@@ -14,7 +14,7 @@ from antiphon.actors.config import SessionOptions, SessionSpec
 from antiphon.actors.core import Disarm, End, Put, Settle, handles
 from antiphon.actors.emitter import CUT
 from antiphon.actors.errors import APIError, RealtimeError
-from antiphon.actors.events import GenerationResult, MetricsMetadata
+from antiphon.actors.events import GenerationResult, MetricsMetadata, PlaybackInterruptedEvent
 from antiphon.actors.failures import error_code, model_error
 from antiphon.actors.generation import Generation, MakeFuture, Message, text_of
 from antiphon.actors.logs import get_logger
@@ -119,6 +119,10 @@ class GenerationCore(McpCalls):
         if cuts:
             self.emit(CUT, (trigger, cuts))
         for cut in cuts:
+            self.emit(
+                "playback_interrupted",
+                PlaybackInterruptedEvent(item_id=cut.item_id, heard_ms=cut.heard_ms, reason=trigger),
+            )
             self._tell_received(cut.item_id)
             self._tell_heard(cut.item_id, cut.heard_ms)
         for generation in self._generations.values():

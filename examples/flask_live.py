@@ -45,10 +45,6 @@ def show(session: RealtimeSession, board: Board) -> None:
                 text += piece
                 put("said", message.message_id, who="model", text=text)
 
-    def sent(event: dict[str, Any]) -> None:
-        if event["type"] == "conversation.item.truncate":
-            put("said", event["item_id"], cut_ms=event["audio_end_ms"])
-
     def heard(item_id: str, text: str = "") -> None:
         put("said", item_id, who="user", text=text)
 
@@ -56,7 +52,7 @@ def show(session: RealtimeSession, board: Board) -> None:
     session.on("input_speech_started", lambda it: heard(it.item_id))
     session.on("input_audio_transcription_completed", lambda it: heard(it.item_id, it.transcript))
     session.on("generation_created", follow)
-    session.on("openai_client_event_queued", sent)
+    session.on("playback_interrupted", lambda it: put("said", it.item_id, cut_ms=it.heard_ms))
     session.on("tool_started", lambda it: put("tool", it.call_id, name=it.name, arguments=it.arguments))
     session.on("tool_finished", lambda it: put("tool", it.call_id, output=it.output, failed=it.is_error))
     session.on("error", lambda it: put("error", text=str(it.error)))

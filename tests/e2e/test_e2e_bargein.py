@@ -27,7 +27,13 @@ from e2e_harness import (
     write,
 )
 
-from antiphon import AudioFrame, GenerationCreatedEvent, RealtimeSession, ServerVad
+from antiphon import (
+    AudioFrame,
+    GenerationCreatedEvent,
+    PlaybackInterruptedEvent,
+    RealtimeSession,
+    ServerVad,
+)
 from antiphon.actors.audio import Resampler
 from antiphon.actors.playback import FADE_MS
 from antiphon.protocol import ConversationItemRetrieve
@@ -411,7 +417,10 @@ def test_a_remote_player_reports_how_far_it_got(serve) -> None:
         frames = [frame.data for frame in drain(message.audio_stream)]
         assert sum(map(len, frames)) == len(sent)
         playback.mark_played(message.message_id, 700)
+        events = line.session.events("playback_interrupted")
         line.session.interrupt()
+        _, told = events.get(PATIENCE)
+        assert told == PlaybackInterruptedEvent(item_id=message.message_id, heard_ms=700, reason="interrupt")
         server.log.wait_sent("conversation.item.truncated", PATIENCE)
         assert [cut["audio_end_ms"] for cut in truncations(server)] == [700]
         assert line.close() == []

@@ -47,5 +47,9 @@ reliability: $(VENV)/.ready
 account: $(VENV)/.ready
 	$(BIN)/python tests/faults/account.py --write
 
+# The documentation, into build/docs/index.html; a broken link or an undocumented public name fails.
+docs: $(VENV)/.ready
+	$(BIN)/python -m sphinx -b html -n -W --keep-going docs build/docs
+
 clean:
 	rm -rf $(VENV) .venv-bench .venv-livekit build dist *.egg-info demo-out .mypy_cache .ruff_cache .pytest_cache

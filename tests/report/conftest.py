@@ -9,11 +9,6 @@ import pytest
 from browser import CHROMIUM, Page, chromium
 from scenes import write_call
 
-from antiphon import recording
-from antiphon.report.drawing import draw
-from antiphon.report.picture import Picture
-from antiphon.report.prices import Prices
-
 
 @pytest.fixture(scope="session")
 def minute(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -34,10 +29,3 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
         pytest.skip("needs the program `chromium` (Debian: apt-get install chromium)")
     with chromium(tmp_path_factory.mktemp("chromium")) as page:
         yield page
-
-
-def picture_of(file: Path, prices: Prices | None = None) -> Picture:
-    """What a recording's page would show."""
-    call = recording.read(file)
-    timeline = recording.lay_out(call)
-    return draw(call, timeline, timeline.mix(), prices)

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from antiphon import recording
 from antiphon.recording import (
     AudioRef,
     Connected,
@@ -25,6 +26,9 @@ from antiphon.recording import (
     TrackName,
 )
 from antiphon.recording.wav import WavWriter
+from antiphon.report.drawing import draw
+from antiphon.report.picture import Picture
+from antiphon.report.prices import Prices
 
 RATE = 24_000
 CHUNK = RATE // 10
@@ -240,3 +244,10 @@ def write_call(file: Path, minutes: float, ended: bool = True) -> Path:
             )
             scene.event(start + 8, "audio_dropped", duration_ms=120.0)
     return scene.write(turns * TURN if ended else None)
+
+
+def picture_of(file: Path, prices: Prices | None = None) -> Picture:
+    """What a recording's page would show."""
+    call = recording.read(file)
+    timeline = recording.lay_out(call)
+    return draw(call, timeline, timeline.mix(), prices)

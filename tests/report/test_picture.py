@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import picture_of
-from scenes import Scene, write_call
+from scenes import Scene, picture_of, write_call
 
 from antiphon import RealtimeModel, recording
 from antiphon.report.prices import Prices

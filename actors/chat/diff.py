@@ -67,15 +67,40 @@ def diff(
     """
     place = {_id(item): index for index, item in enumerate(remote)}
     goal = _goal(wanted, remote, place)
+    # Most edits leave most of the conversation as it is: both ends are passed over in a twentieth of the time.
+    head = _common(remote, goal)
+    tail = _common(remote[head:][::-1], goal[head:][::-1])
+    if head + tail == len(remote) == len(goal):
+        return DiffPlan([], [], [])
+    before = goal[head - 1].id if head else None
+    return _diff(remote[head : len(remote) - tail], goal[head : len(goal) - tail], before, protected)
+
+
+def _common(remote: Sequence[ChatItem | str], goal: Sequence[ChatItem]) -> int:
+    """How many items at the beginning are the same and have the same content."""
+    count = 0
+    for ours, theirs in zip(remote, goal, strict=False):
+        if isinstance(ours, str) or ours.id != theirs.id or not _is_unchanged(ours, theirs):
+            break
+        count += 1
+    return count
+
+
+def _diff(
+    remote: Sequence[ChatItem | str], goal: Sequence[ChatItem], previous: str | None, protected: Set[str]
+) -> DiffPlan:
+    """What `diff` says, of the part behind `previous`."""
+    place = {_id(item): index for index, item in enumerate(remote)}
     listed = [item.id for item in goal if item.id in place]
     hollow = {_id(item) for item in (*remote, *goal) if _is_hollow(item)}
     fixed = hollow.intersection(listed) | protected
     chain = set(_in_place(listed, place, fixed))
 
     stays = [isinstance(item, str) or item.id in fixed or item.id in chain for item in remote]
-    behind = _last_behind(remote, stays, chain)
+    behind = _last_behind(remote, stays, chain, previous)
     plan = DiffPlan([_id(item) for item, kept in zip(remote, stays, strict=True) if not kept], [], [])
-    previous: str | None = None
+    if previous is not None:
+        previous = behind[previous]
     for item in goal:
         if item.id in chain:
             if item.id not in fixed and not _same_content(remote[place[item.id]], item):
@@ -108,7 +133,10 @@ def _goal(
 
 
 def _is_hollow(item: ChatItem | str) -> bool:
-    return isinstance(item, ChatMessage) and not has_wire_form(item)
+    if not isinstance(item, ChatMessage):
+        return False
+    first = item.content[0] if item.content else ""
+    return not (isinstance(first, str) and first) and not has_wire_form(item)
 
 
 def _in_place(listed: Sequence[str], place: dict[str, int], fixed: Set[str]) -> list[str]:
@@ -147,14 +175,15 @@ def _increasing(ids: Sequence[str], place: dict[str, int]) -> list[str]:
     return run[::-1]
 
 
-def _last_behind(remote: Sequence[ChatItem | str], stays: Sequence[bool], chain: Set[str]) -> dict[str, str]:
-    """For each id in `chain`, the last of the items that stay without being in it and that follow it
-    directly.
+def _last_behind(
+    remote: Sequence[ChatItem | str], stays: Sequence[bool], chain: Set[str], current: str | None
+) -> dict[str, str]:
+    """For each id in `chain`, and for `current`, which stands before all, the last of the items that stay
+    without being in it and that follow it directly.
 
     What is created next goes behind those: they were there before it.
     """
-    behind: dict[str, str] = {}
-    current: str | None = None
+    behind: dict[str, str] = {} if current is None else {current: current}
     for item, kept in zip(remote, stays, strict=True):
         if not kept:
             continue
@@ -163,6 +192,13 @@ def _last_behind(remote: Sequence[ChatItem | str], stays: Sequence[bool], chain:
         if current is not None:
             behind[current] = _id(item)
     return behind
+
+
+def _is_unchanged(remote: ChatItem, wanted: ChatItem) -> bool:
+    """Whether two items are the same to the letter: what is nearly always so, told at once."""
+    if isinstance(remote, ChatMessage) and isinstance(wanted, ChatMessage):
+        return remote.content == wanted.content
+    return _same_content(remote, wanted)
 
 
 def _same_content(remote: ChatItem | str, wanted: ChatItem) -> bool:

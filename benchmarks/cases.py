@@ -151,7 +151,7 @@ def _outbound(rate: int, channels: int, *goals: Goal, quick: bool = False) -> Ca
         _OUTBOUND | _SHARE,
         goals,
         sound if quick else None,
-        rounds=3 if goals else 2,
+        rounds=3 if goals else 1,
     )
 
 
@@ -181,7 +181,15 @@ def _density(
 def _reconnect(sessions: int, items: int, quick: bool = False) -> Case:
     parameters = {"sessions": sessions, "items": items}
     title = f"{sessions} dropped session{'s' * (sessions > 1)}, {items:,} items each, to session_reconnected"
-    return Case("reconnect", title, parameters, _BOTH, _RECONNECT, (), parameters if quick else None)
+    return Case(
+        "reconnect",
+        title,
+        parameters,
+        _BOTH,
+        _RECONNECT,
+        quick=parameters if quick else None,
+        rounds=2,
+    )
 
 
 def _context(items: int, quick: bool = False) -> Case:
@@ -222,8 +230,8 @@ CASES = (
         ),
         {},
     ),
-    _density(1, rounds=2),
-    _density(50, _THREADS, _RSS, quick={"sessions": 50, "seconds": 1}, rounds=2),
+    _density(1, rounds=1),
+    _density(50, _THREADS, _RSS, quick={"sessions": 50, "seconds": 1}, rounds=1),
     _density(100, Goal("cpu_ms", 0.6, LIVEKIT), Goal("p99_ms", 2.0), _THREADS, _RSS),
     _density(300, Goal("p99_ms", 5.0), _THREADS, _RSS, rounds=2),
     _density(1000, _THREADS, _RSS, rounds=1),
@@ -241,6 +249,7 @@ CASES = (
             for share, limit in (("p50", 1.0), ("p99", 5.0))
         ],
         {"busy": 20, "seconds": 1, "turn_deltas": 20},
+        rounds=2,
     ),
     Case(
         "reply",
@@ -287,5 +296,6 @@ CASES = (
         (Goal("added_ms", 2.0),),
         {"sessions": 20, "seconds": 1},
         "fairness",
+        rounds=2,
     ),
 )

@@ -224,6 +224,7 @@ class LoadServer:
     def _frame(self, peer: Peer, opcode: int, key: bytes, payload: bytes) -> None:
         if opcode == 8:
             peer.send(b"\x88\x02\x03\xe8")
+            self.drop(peer)
         elif opcode == 9:
             peer.send(bytes((0x8A, len(payload))) + unmask(key, payload))
         elif opcode == 1:

@@ -69,7 +69,7 @@ class Result:
 def run_case(
     case: Case, parameters: dict[str, Any], rounds: int, absent: dict[Contestant, str]
 ) -> list[Result]:
-    """Run a case; a contestant that fails is out after its first failure.
+    """Run a case; a contestant that fails is out after its first failure, of a crash after its second.
 
     Args:
         case: Which.
@@ -82,6 +82,10 @@ def run_case(
         for result in results:
             if result.problem is None:
                 answer = _run_once(case, result.contestant, parameters)
+                if answer.get("crashed"):
+                    # openai-python's sync client loses its request once in some 300 connections over TLS: it waits
+                    # for the answer while there is nothing for the server to read.
+                    answer = _run_once(case, result.contestant, parameters)
                 result.problem = answer.get("wrong")
                 if result.problem is None:
                     result.add(answer["figures"])
@@ -110,7 +114,8 @@ def _run_once(case: Case, contestant: Contestant, parameters: dict[str, Any]) ->
         except subprocess.TimeoutExpired:
             return {"wrong": f"not done within {case.limit_s:.0f} s"}
     if done.returncode:
-        return {"wrong": (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]}
+        last = (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]
+        return {"wrong": last, "crashed": True}
     answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return answer
 

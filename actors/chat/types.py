@@ -204,7 +204,7 @@ def copy_item(item: ItemT) -> ItemT:
     """Returns an equal item that shares nothing editable with this one."""
     if isinstance(item, ChatMessage):
         # Whole conversations are copied on each call; `replace` takes four times as long.
-        return ChatMessage(item.role, item.content, item.id, item.interrupted, item.transcript_confidence)
+        return type(item)(item.role, item.content, item.id, item.interrupted, item.transcript_confidence)
     if isinstance(item, AgentConfigUpdate):
         return replace(item, tools_added=list(item.tools_added), tools_removed=list(item.tools_removed))
     return replace(item)

@@ -159,7 +159,9 @@ class Crowd:
         due = time.monotonic()
         for turn in range(self.seconds * 100):
             if turn == self.seconds * 50:
-                self.engine_threads = threads() - len(self._threads)
+                ours = sum(thread.is_alive() for thread in self._threads)
+                # The main thread is ours too.
+                self.engine_threads = threads() - ours - 1
             for session in self.alive:
                 session.push_audio(stamped_push(), 24_000, 1)
             due += 0.01
@@ -181,5 +183,4 @@ def density(server: Server, sessions: int, seconds: int) -> dict[str, Any]:
             # The last chunk of each may still be gathered.
             server.await_chunks(sessions * (seconds * 10 - 1))
         figures = check_density(server, window, sessions, seconds, crowd.latencies)
-    # The main thread counts as one.
-    return figures | {"threads": crowd.engine_threads - 1, "late_ms": crowd.late_ms, **crowd.rss}
+    return figures | {"threads": crowd.engine_threads, "late_ms": crowd.late_ms, **crowd.rss}

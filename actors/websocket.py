@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import struct
-import sys
 
 import numpy as np
 
@@ -214,12 +213,11 @@ def encode_frame(opcode: int, payload: bytes) -> bytes:
     return b"".join((header, key, mask(payload, key)))
 
 
-def mask(payload: bytes, key: bytes) -> bytes:
+def mask(payload: bytes, key: bytes) -> memoryview:
     """XOR `payload` with the repeated 4-byte `key`: 3 µs for 6.4 KB, where big integers take 17."""
-    words = len(payload) // 4
-    masked = np.frombuffer(payload, np.uint32, words) ^ np.uint32(int.from_bytes(key, sys.byteorder))
-    tail = bytes(byte ^ key[i] for i, byte in enumerate(payload[words * 4 :]))
-    return masked.tobytes() + tail
+    size = len(payload)
+    words = np.frombuffer(payload + bytes(-size % 4), np.uint32) ^ np.frombuffer(key, np.uint32)
+    return words.data.cast("B")[:size]
 
 
 def encode_close(code: int, reason: str = "") -> bytes:

@@ -905,7 +905,6 @@ def test_a_timeout_longer_than_the_interval_finds_the_dead_too(make_case: Make) 
     assert case.session.state == "reconnecting"
 
 
-
 def test_detection_on_a_server_that_talks_all_the_time_lets_go_of_silence(case: Any) -> None:
     """While it gives a long answer, no session holds a ping interval of the user's silence."""
     for value in range(100):

@@ -408,7 +408,7 @@ class Playback:
             segment.track.taken += count
             if self._offset >= len(segment.samples):
                 self._current = None
-        self._sounding = filled == wanted
+        self._sounding = filled == wanted if wanted else self._sounding
         if filled < wanted:
             block[filled:] = 0
             if self._unfinished > 0:

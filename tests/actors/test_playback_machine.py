@@ -98,7 +98,7 @@ class PlaybackMachine(RuleBasedStateMachine):
         self.silent_requests: set[str] = set()
         self.lost: set[str] = set()  # items of earlier connections
         self.gone: set[str] = set()  # items of whose deletion the session knows
-        self.fade = 0
+        self.fade = self.foreseen = 0  # samples
         self.checked = 0
         self.server = Server(self.driver.accept())
 
@@ -184,6 +184,7 @@ class PlaybackMachine(RuleBasedStateMachine):
         self.silent_requests |= {
             response["metadata"]["client_event_id"] for response in asked if "conversation" not in response
         }
+        self.foresee_fade()
         self.session.interrupt()
         self.cut(hasty)
 
@@ -205,17 +206,21 @@ class PlaybackMachine(RuleBasedStateMachine):
             self.deliver(ALL)
             assert self.playback.queued_ms >= before
 
+    def foresee_fade(self) -> None:
+        """How much of what is queued will fade out if playback is cut now."""
+        waiting = self.fade + round(self.playback.queued_ms * PER_MS)
+        self.foreseen = min(FADE, waiting) if self.playback._sounding else 0
+
     def cut(self, hasty: bool) -> None:
         """Playback was cut: check what the server is told, and forget what was queued."""
         running = {item for item in self.received if item not in self.finished}
+        self.fade = self.foreseen
         unheard = {
             item
             for item in self.received.keys() - self.silenced
             if item in running or self.heard[item] + PER_MS <= self.received[item]
         }
-        was_sounding = self.playback._sounding
         self.driver.run()
-        self.fade = FADE if was_sounding else 0
         assert self.playback.queued_ms == 0
         self.silenced |= self.received.keys()
         self.silent_responses |= self.open_responses | {self.responses[item] for item in running}
@@ -253,6 +258,8 @@ class PlaybackMachine(RuleBasedStateMachine):
             event = self.server.outbox.popleft()
             delivered += 1
             self.note(event)
+            if event is until:
+                self.foresee_fade()
             self.server.wire.reply(event)
             if event is until:
                 break
@@ -287,6 +294,7 @@ class PlaybackMachine(RuleBasedStateMachine):
         self.lost |= self.received.keys()
         if not returns:
             # What was heard is cut in the mirror, which the next connection is told of.
+            self.foresee_fade()
             self.session.interrupt()
             self.cut(True)
         while not self.driver.dialling:

@@ -373,3 +373,12 @@ def test_reading_while_the_engine_writes_and_cuts() -> None:
         elif number in cuts:
             # A fade may pass through another item's value.
             assert 0 <= count / 24 - cuts[number] <= block / 24 + 3
+
+
+def test_reading_nothing_is_not_hearing_something() -> None:
+    playback = Playback(WIRE)
+    playback.attach()
+    playback.write("a", steady(100))
+    playback.read(0)
+    playback.cut()
+    assert not playback.read(240).any()

@@ -80,7 +80,7 @@ def _common(remote: Sequence[ChatItem | str], goal: Sequence[ChatItem]) -> int:
     """How many items at the beginning are the same and have the same content."""
     count = 0
     for ours, theirs in zip(remote, goal, strict=False):
-        if isinstance(ours, str) or ours.id != theirs.id or not _is_unchanged(ours, theirs):
+        if isinstance(ours, str) or ours.id != theirs.id or not _same_content(ours, theirs):
             break
         count += 1
     return count
@@ -194,18 +194,13 @@ def _last_behind(
     return behind
 
 
-def _is_unchanged(remote: ChatItem, wanted: ChatItem) -> bool:
-    """Whether two items are the same to the letter: what is nearly always so, told at once."""
-    if isinstance(remote, ChatMessage) and isinstance(wanted, ChatMessage):
-        return remote.content == wanted.content
-    return _same_content(remote, wanted)
-
-
 def _same_content(remote: ChatItem | str, wanted: ChatItem) -> bool:
     """Compares what was said, shown, called or returned; not roles or call ids, which servers may rewrite."""
+    if isinstance(remote, ChatMessage) and isinstance(wanted, ChatMessage):
+        if remote.content == wanted.content:
+            return True  # what is nearly always so, told at once
+        return remote.text_content == wanted.text_content and _same_images(remote, wanted)
     match remote, wanted:
-        case ChatMessage(), ChatMessage():
-            return remote.text_content == wanted.text_content and _same_images(remote, wanted)
         case FunctionCall(), FunctionCall():
             return (remote.name, remote.arguments) == (wanted.name, wanted.arguments)
         case FunctionCallOutput(), FunctionCallOutput():

@@ -12,7 +12,6 @@ import tempfile
 import threading
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 from board import Board
 from caller import Caller, Sentence, write_questions

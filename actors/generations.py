@@ -5,9 +5,10 @@ from __future__ import annotations
 from antiphon.actors import messages as m
 from antiphon.actors.core import CoreActor
 from antiphon.actors.emitter import Emitter
-from antiphon.actors.generation_core import FinishPlaying, GenerationCore, Play
+from antiphon.actors.generation_core import GenerationCore
 from antiphon.actors.logs import about
 from antiphon.actors.playback import Playback
+from antiphon.actors.response_content import FinishPlaying, Play
 from antiphon.actors.strand import Strand
 from antiphon.actors.tool_calls import RunTool, run_on_pool
 

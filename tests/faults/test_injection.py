@@ -23,9 +23,13 @@ from antiphon.actors.generation_core import GenerationCore
 CORES: dict[str, type[Core]] = dict(
     zip(ACTORS, (ChatCtxCore, GenerationCore, AudioInCore, ConnectionCore), strict=True)
 )
-# What mends a failure comes only after one; see the test of two in a row.
+# What mends a failure comes only after one; see the test of two in a row. The connection's row for the end of the
+# session does nothing, and by then nobody is left to be told.
 HANDLERS = [
-    (actor, kind) for actor, core in CORES.items() for kind in core.table if kind is not m.MessageLost
+    (actor, kind)
+    for actor, core in CORES.items()
+    for kind in core.table
+    if kind is not m.MessageLost and (actor, kind) != (m.CONNECTION, m.SessionClosing)
 ]
 
 

@@ -213,11 +213,11 @@ def encode_frame(opcode: int, payload: bytes) -> bytes:
     return b"".join((header, key, mask(payload, key)))
 
 
-def mask(payload: bytes, key: bytes) -> memoryview:
+def mask(payload: bytes, key: bytes) -> bytes:
     """XOR `payload` with the repeated 4-byte `key`: 3 µs for 6.4 KB, where big integers take 17."""
     size = len(payload)
     words = np.frombuffer(payload + bytes(-size % 4), np.uint32) ^ np.frombuffer(key, np.uint32)
-    return words.data.cast("B")[:size]
+    return words.tobytes()[:size]
 
 
 def encode_close(code: int, reason: str = "") -> bytes:

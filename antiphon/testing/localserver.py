@@ -154,9 +154,17 @@ class LocalServer:
         )
         self._port = self._server.socket.getsockname()[1]
         self._thread = threading.Thread(
-            target=self._server.serve_forever, name="antiphon-server-accept", daemon=True
+            target=self._accept, args=(self._server,), name="antiphon-server-accept", daemon=True
         )
         self._thread.start()
+
+    def _accept(self, server: Any) -> None:
+        try:
+            server.serve_forever()
+        except OSError:
+            if self._server is server:
+                raise
+            # Stopped before this thread came to listen.
 
     def stop(self) -> None:
         """Close all connections and end all threads; done within about a second. Stopping twice is harmless."""

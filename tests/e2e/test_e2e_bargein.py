@@ -166,6 +166,7 @@ def test_talking_over_a_story_silences_it(serve) -> None:
         assert line.close() == []
 
 
+@pytest.mark.full
 def test_the_answer_to_the_interruption_is_heard(serve) -> None:
     server = serve("voice")
     with model_for(server, turn_detection=ServerVad(silence_duration_ms=400)) as model:
@@ -190,6 +191,7 @@ def test_the_answer_to_the_interruption_is_heard(serve) -> None:
         assert line.close() == []
 
 
+@pytest.mark.full
 def test_interrupt_by_hand_while_the_model_speaks(serve) -> None:
     server = serve("voice")
     with model_for(server, turn_detection=None) as model:

@@ -118,6 +118,7 @@ def test_a_refused_key_ends_with_3(server: LocalServer, tmp_path: Path) -> None:
     assert "the key was refused; check api_key" in done.stderr
 
 
+@pytest.mark.full
 def test_a_server_on_this_machine_needs_no_key(tmp_path: Path) -> None:
     """And what is said to the parrot there comes back."""
     write_question(tmp_path / "q.wav", "Hello.")

@@ -185,3 +185,10 @@ def test_a_missing_extra_is_named() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=False
     )
     assert "pip install 'antiphon[local]'" in refused.stderr
+
+
+def test_a_server_that_is_stopped_at_once_ends_in_peace() -> None:
+    # Its thread may not have begun to listen yet; an exception in it would fail this test.
+    for _ in range(50):
+        with LocalServer(brain="parrot"):
+            pass

@@ -543,7 +543,7 @@ def run(examples: int, derandomize: bool = False) -> None:
 @pytest.mark.timeout(300)
 def test_the_mirror_is_the_servers_conversation() -> None:
     # The same examples each time; the long run below looks for new ones.
-    run(80, derandomize=True)
+    run(40, derandomize=True)
 
 
 @pytest.mark.full

@@ -52,6 +52,7 @@ def test_a_spoken_question_gets_a_spoken_answer(serve, question, heard, answered
         assert line.close() == []
 
 
+@pytest.mark.full
 def test_a_conversation_of_several_turns_in_one_session(serve) -> None:
     server = serve("voice", pace=20)
     with model_for(server, turn_detection=VAD) as model:
@@ -95,6 +96,7 @@ def test_a_telephone_call(serve, law) -> None:
         assert line.close() == []
 
 
+@pytest.mark.full
 def test_the_official_client_talks_to_the_same_server_at_the_same_time(serve) -> None:
     server = serve("voice", pace=20)
     with model_for(server, turn_detection=VAD) as model:

@@ -285,7 +285,7 @@ def model_at(base_url: str, **options: Any) -> RealtimeModel:
 
 
 # What `make test` takes time for; most others are parts of "all at once".
-QUICK = ("no items", "all at once")
+QUICK = ("all at once",)
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,8 @@ logger = get_logger("antiphon.chat_ctx")
 
 # How servers say that an item is there already; for us that is as good as created.
 DUPLICATE_WORDS = ("already exists", "already has an item", "duplicate")
+# How they say that a message can't be cut; a truncation carries no event id to name.
+UNCUT_WORDS = ("truncat", "already shorter")
 
 
 class ChatEdits(Conversation):
@@ -259,6 +261,7 @@ class ChatEdits(Conversation):
             return
         op = self._ops.by_event_id(event.error.event_id)
         if op is None:
+            self._forget_refused_cut(event.error)
             self.tell(m.GENERATION, event)
             return
         self._ops.discard(op)
@@ -273,6 +276,12 @@ class ChatEdits(Conversation):
         else:
             op.waiter.rejected[op.item_id] = event.error.message
         self._count_down(op.waiter)
+
+    def _forget_refused_cut(self, error: p.ErrorDetail) -> None:
+        """A truncation that was refused is not to be made good for at the next drop; they are answered in order."""
+        refused = any(words in error.message.lower() for words in UNCUT_WORDS)
+        if refused and self.cuts and not isinstance(error.event_id, str):
+            self.cuts.pop(next(iter(self.cuts)))
 
 
 def _audio_index(entry: Entry) -> int:

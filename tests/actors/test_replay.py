@@ -368,6 +368,24 @@ def test_a_message_that_was_cut_is_restored_cut_and_not_cut_again(talk: Talk, co
         assert talk.contents() == [("w", "01234")]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Only model output audio messages can be truncated",
+        "Audio content of 300ms is already shorter than 500ms",
+        "Error truncating item: the item with item_id 'w' does not exist.",
+    ],
+)
+def test_a_truncation_that_was_refused_is_not_made_good_for_at_the_next_drop(talk: Talk, words: str) -> None:
+    cut_in_half(talk)
+    talk.wire.reply({"type": "error", "error": {"type": "invalid_request_error", "message": words}})
+    assert len(talk.emitted("error")) == 1
+    talk.drop()
+    talk.reconnect()
+    (create,) = talk.item_events()
+    assert create["item"]["content"] == [{"type": "output_text", "text": "0123456789"}]
+
+
 def test_a_message_is_cut_while_there_is_no_connection(talk: Talk) -> None:
     cut_in_half(talk)
     talk.drop()

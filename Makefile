@@ -52,4 +52,4 @@ docs: $(VENV)/.ready
 	$(BIN)/python -m sphinx -b html -n -W --keep-going docs build/docs
 
 clean:
-	rm -rf $(VENV) .venv-bench .venv-livekit build dist *.egg-info demo-out .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .venv-bench .venv-livekit build dist *.egg-info demo-out batch-out .mypy_cache .ruff_cache .pytest_cache

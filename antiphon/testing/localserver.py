@@ -285,7 +285,16 @@ def _subprotocol(socket: ServerConnection, offered: list[str]) -> str | None:
 
 
 class _Discreet(logging.LoggerAdapter[logging.Logger]):
-    """The library's log without its details, among which are the headers, and so the clients' keys."""
+    """The library's log without its details, among which are the headers, and so the clients' keys.
+
+    A client that comes and goes without a handshake, such as a probe of the port, is no error of the server's.
+    """
+
+    def error(self, msg: object, *args: object, **kwargs: Any) -> None:
+        if msg == "opening handshake failed":
+            self.info("a client left before the handshake, or didn't make one")
+        else:
+            super().error(msg, *args, **kwargs)
 
     def isEnabledFor(self, level: int) -> bool:  # noqa: N802
         return level > logging.DEBUG and super().isEnabledFor(level)

@@ -23,6 +23,8 @@ import importlib, json, pkgutil
 import antiphon
 missing, count = set(), 0
 for module in pkgutil.walk_packages(antiphon.__path__, "antiphon.", onerror=lambda name: None):
+    if module.name.endswith("__main__"):
+        continue  # a program, not a module
     try:
         importlib.import_module(module.name)
         count += 1

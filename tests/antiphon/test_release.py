@@ -28,8 +28,9 @@ for module in pkgutil.walk_packages(antiphon.__path__, "antiphon.", onerror=lamb
     try:
         importlib.import_module(module.name)
         count += 1
-    except ModuleNotFoundError as error:
-        missing.add(error.name.partition(".")[0])
+    except ImportError as error:
+        # Some say in their own words which extra is needed.
+        missing.add((error if isinstance(error, ModuleNotFoundError) else error.__cause__).name.partition(".")[0])
 bare = [name for name in ("actors", "protocol", "tests", "benchmarks") if importlib.util.find_spec(name)]
 print(json.dumps({"count": count, "missing": sorted(missing), "bare": bare}))
 """

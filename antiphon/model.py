@@ -13,6 +13,7 @@ import msgspec
 
 from antiphon import defaults, settings
 from antiphon.actors.config import ConnectOptions, SessionOptions, SessionSpec, Timeouts, TurnDetection
+from antiphon.actors.errors import RealtimeError
 from antiphon.actors.logs import get_logger
 from antiphon.actors.supervision import SupervisorConfig
 from antiphon.capabilities import RealtimeCapabilities
@@ -170,6 +171,7 @@ class RealtimeModel:
         check_proxy(proxy)
         self._sessions: weakref.WeakSet[RealtimeSession] = weakref.WeakSet()
         # Told of each session before it starts.
+        self._closed = False
         self._watchers: list[Callable[[RealtimeSession], None]] = []
         self._closed = False
         endpoint, own_headers = self._endpoint, self._headers
@@ -271,8 +273,10 @@ class RealtimeModel:
             start: False lets the application subscribe to events first and call `session.start()` then.
 
         Raises:
-            RealtimeError: The model's engine is closed.
+            RealtimeError: The model, or its engine, is closed.
         """
+        if self._closed:
+            raise RealtimeError("this model is closed; make a new one")
         options = self._options
         if turn_detection_disabled:
             options = msgspec.structs.replace(options, turn_detection=None)
@@ -346,11 +350,12 @@ class RealtimeModel:
         return [*self._endpoint.known_secrets, *self._headers.values()]
 
     def close(self, timeout: float | None = None) -> None:
-        """Close all sessions.
+        """Close all sessions, for good; closing twice is harmless.
 
         Args:
             timeout: Seconds in all; None for the model's `Timeouts.close`.
         """
+        self._closed = True
         limit = self._spec.timeouts.close if timeout is None else timeout
         sessions = list(self._sessions)
         for session in sessions:

@@ -63,7 +63,9 @@ class FileCall:
         self._files = contextlib.ExitStack()
         self._file: wave.Wave_write | None = None
         if answer is not None:
-            self._file = self._files.enter_context(wave.Wave_write(str(answer)))
+            # Opened here: a Wave_write that can't open its file complains once more when it is collected.
+            file = self._files.enter_context(answer.open("wb"))
+            self._file = self._files.enter_context(wave.Wave_write(file))
             self._file.setnchannels(1)
             self._file.setsampwidth(2)
             self._file.setframerate(OUT_RATE)

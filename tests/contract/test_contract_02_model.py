@@ -12,7 +12,7 @@ import pytest
 from contract_line import KEY, QUICK, Line
 from scripted_server import ScriptedServer
 
-from antiphon import ConnectOptions, RealtimeModel, ServerVad
+from antiphon import ConnectOptions, RealtimeError, RealtimeModel, ServerVad
 from antiphon.version import VERSION
 
 Dial = Callable[..., Line]
@@ -282,6 +282,14 @@ def test_leaving_a_model_closes_its_sessions_and_leaving_a_session_closes_it(
         pass
     assert line.session.state == "closed"
     assert line.peer.close_code() == 1000
+
+
+def test_a_closed_model_makes_no_sessions(server: ScriptedServer) -> None:
+    model = RealtimeModel(base_url=server.url, api_key="key")
+    model.close()
+    model.close()
+    with pytest.raises(RealtimeError, match="model is closed"):
+        model.session()
 
 
 def test_a_dropped_session_closes_itself(server: ScriptedServer) -> None:

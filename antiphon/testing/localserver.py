@@ -290,14 +290,14 @@ class _Discreet(logging.LoggerAdapter[logging.Logger]):
     A client that comes and goes without a handshake, such as a probe of the port, is no error of the server's.
     """
 
-    def error(self, msg: object, *args: object, **kwargs: Any) -> None:
-        if msg == "opening handshake failed":
-            self.info("a client left before the handshake, or didn't make one")
-        else:
-            super().error(msg, *args, **kwargs)
-
     def isEnabledFor(self, level: int) -> bool:  # noqa: N802
         return level > logging.DEBUG and super().isEnabledFor(level)
+
+    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
+        if msg == "opening handshake failed":
+            super().log(logging.INFO, "a client left before the handshake, or didn't make one")
+        else:
+            super().log(level, msg, *args, **kwargs)
 
 
 def _named(base: type[ServerConnection]) -> type[ServerConnection]:

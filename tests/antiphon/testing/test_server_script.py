@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import signal
+import socket
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -192,3 +195,15 @@ def test_a_server_that_is_stopped_at_once_ends_in_peace() -> None:
     for _ in range(50):
         with LocalServer(brain="parrot"):
             pass
+
+
+def test_a_probe_of_the_port_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    with LocalServer(brain="parrot") as server:
+        with socket.create_connection(("127.0.0.1", server.port)):
+            pass
+        deadline = time.monotonic() + 10
+        while "left before the handshake" not in caplog.text and time.monotonic() < deadline:
+            threading.Event().wait(0.01)
+    assert "left before the handshake" in caplog.text
+    assert all(record.levelno < logging.WARNING for record in caplog.records)

@@ -94,6 +94,7 @@ class LocalServer:
         self._rewrite = rewrite
         self._mcp = dict(mcp or {})
         self._lock = threading.Lock()
+        self._left = threading.Condition(self._lock)
         self._numbers = itertools.count()
         self._admitted: set[ServerConnection] = set()
         self._open: dict[int, Connection] = {}
@@ -122,6 +123,18 @@ class LocalServer:
         """The open connections, oldest first."""
         with self._lock:
             return list(self._open.values())
+
+    def wait_disconnected(self, timeout: float = 5.0) -> bool:
+        """Wait until no connection is open: a client that has left is read to its last word first.
+
+        Args:
+            timeout: How long at most, in seconds.
+
+        Returns:
+            Whether all have left.
+        """
+        with self._left:
+            return self._left.wait_for(lambda: not self._open, timeout)
 
     def conversation(self, index: int = -1) -> list[Item]:
         """The items of a connection's conversation, oldest first; by default of the newest connection."""
@@ -246,6 +259,7 @@ class LocalServer:
             with self._lock:
                 del self._open[connection.index]
                 self._admitted.discard(socket)
+                self._left.notify_all()
 
     def _connect(self, index: int, socket: ServerConnection, wanted: Wish) -> Connection:
         """Make what serves a client."""

@@ -115,7 +115,7 @@ def test_a_call(folder: Path, pulse: Pulse, voice: LocalServer) -> None:
         terminal.await_text("$ hello")
     finally:
         terminal.close()
-    assert voice.connections == []
+    assert voice.wait_disconnected()
 
 
 def test_push_to_talk(folder: Path, pulse: Pulse, voice: LocalServer) -> None:

@@ -60,7 +60,7 @@ def nothing_left(server: LocalServer) -> Iterator[None]:
         assert not thread.is_alive(), thread.name
     assert files() - files_before == Counter()
     assert pykka.ActorRegistry.get_all() == []
-    assert server.connections == []
+    assert server.wait_disconnected()
 
 
 @pytest.fixture(autouse=True)

@@ -75,7 +75,7 @@ def test_ctrl_c_hangs_up(server: LocalServer, tmp_path: Path) -> None:
         ("state", "closed"),
         ("done", "answers: 0"),
     ]
-    assert server.connections == []
+    assert server.wait_disconnected()
 
 
 @pytest.mark.parametrize(

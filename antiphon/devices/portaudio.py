@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import queue
 import threading
 import time
 import weakref
@@ -18,6 +20,8 @@ Which = int | str | None
 BLOCK_S: Final = 0.02
 # What PortAudio is asked for. Less gives underruns when Python is busy elsewhere for a moment.
 LATENCY_S: Final = 0.06
+# PortAudio itself gives a device one or two seconds to start.
+START_S: Final = 3.0
 # A stream that has called for nothing for so long is dead, although it may not say so.
 STALL_S: Final = 2.0
 # Tried first: every system converts to it or has it, and it is twice the wire's.
@@ -27,6 +31,8 @@ NAMES: Final = {"input": "microphone", "output": "loudspeaker"}
 _streams: weakref.WeakSet[DeviceStream] = weakref.WeakSet()
 # Guards PortAudio's list of devices: nothing may be opened while it is read anew.
 _library = threading.RLock()
+# Streams in whose start PortAudio hangs for ever. Their callbacks must live on, and PortAudio can't be ended any more.
+_stuck: list[Any] = []
 
 
 class DeviceError(RuntimeError):
@@ -95,14 +101,15 @@ def look_again(mine: set[DeviceStream]) -> bool:
     """Have PortAudio find the devices that are there now; it only does so with all streams closed.
 
     Args:
-        mine: Closed streams of the caller. If others of this process are open, nothing is done.
+        mine: Closed streams of the caller. If others of this process are open, or PortAudio hangs in one, nothing is
+            done.
 
     Returns:
         Whether it was done.
     """
     sd = sounddevice()
     with _library:
-        if any(stream.opened for stream in _streams if stream not in mine):
+        if _stuck or any(stream.opened for stream in _streams if stream not in mine):
             return False
         sd._terminate()
         sd._initialize()
@@ -208,11 +215,7 @@ class DeviceStream(ABC):
         self.rate, self.channels, self.latency_s = rate, channels, float(stream.latency)
         self._seen = (self.blocks, time.monotonic())
         self._opening()
-        try:
-            stream.start()
-        except sd.PortAudioError:
-            stream.close(ignore_errors=True)
-            raise
+        _start_within(START_S, stream, sd)
         self._stream = stream
 
     @abstractmethod
@@ -236,6 +239,37 @@ class DeviceStream(ABC):
         if self.which is None:
             return f"there is no {name} (devices: {known}): plug one in, or name one"
         return f"there is no {name} {self.which!r} ({error}); devices: {known}"
+
+
+def _start_within(seconds: float, stream: Any, sd: Any) -> None:
+    """Start a stream, and leave it behind if PortAudio doesn't come back.
+
+    Where the device goes between opening and starting, PortAudio's thread ends with a lock that its start waits for
+    (its issue 535). Nothing ends that wait, and to end PortAudio then aborts the process.
+
+    Raises:
+        PortAudioError: It can't be started.
+    """
+    outcome: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def start() -> None:
+        try:
+            stream.start()
+        except sd.PortAudioError as error:
+            outcome.put(error)
+        else:
+            outcome.put(None)
+
+    threading.Thread(target=start, name="portaudio-start", daemon=True).start()
+    try:
+        failure = outcome.get(timeout=seconds)
+    except queue.Empty:
+        _stuck.append(stream)
+        atexit.unregister(sd._exit_handler)
+        raise sd.PortAudioError(f"PortAudio has not started it within {seconds:.0f} s") from None
+    if failure is not None:
+        stream.close(ignore_errors=True)
+        raise failure
 
 
 def _defaults(sd: Any) -> tuple[int, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -49,6 +49,11 @@ class Request(Undoable):
         self.retried = False
         self.input_committed = False
         self.interrupted = False
+
+    def modalities(self, configured: Sequence[str]) -> Sequence[str]:
+        """What its response is to be: its own modalities, or else the session's."""
+        own = p.given(self.params.output_modalities, None)
+        return configured if own is None else ["audio", "text"] if "audio" in own else ["text"]
 
     def make_event(self, session_instructions: str | None) -> p.ResponseCreate:
         """The frame to send, under a new event id.
@@ -197,14 +202,24 @@ class Arbiter(Undoable):
         if self.settling is not None and self.settling in self._abandoned:
             candidates.append(self._abandoned[self.settling])
         if not candidates:
-            # Late, to one that has timed out; of a cancelled one the server would have given a sign.
-            overdue = [request for request in self._abandoned.values() if not request.future.cancelled()]
-            candidates = [request for request in overdue if request.written]
+            # Late, to one that was given up; of one cancelled in the conversation there would have been a sign.
+            candidates = [
+                request
+                for request in self._abandoned.values()
+                if request.written and (request.out_of_band or not request.future.cancelled())
+            ]
         if out_of_band is not None:
             candidates = [request for request in candidates if request.out_of_band is out_of_band]
-        if len(candidates) != 1 or candidates[0].input_committed:
+        # What the user says is never answered beside the conversation.
+        if len(candidates) != 1 or (candidates[0].input_committed and not out_of_band):
             return None
         return candidates[0]
+
+    @property
+    def expects_beside(self) -> bool:
+        """Whether a response that names nothing must run beside the conversation: in that, one runs already."""
+        unanswered = (*self._pending.values(), *self._abandoned.values())
+        return bool(self.running) and any(request.out_of_band and request.written for request in unanswered)
 
     def in_conversation(self) -> Request | None:
         """The request that is in flight in the default conversation; there is never more than one."""

@@ -15,7 +15,7 @@ from antiphon.actors.conversation import Conversation
 from antiphon.actors.core import Arm, Disarm, Settle, handles
 from antiphon.actors.errors import RealtimeError
 from antiphon.actors.failures import model_error, server_error
-from antiphon.actors.item_ops import Op, PendingOps, Waiter, foresee
+from antiphon.actors.item_ops import ItemEvent, Op, PendingOps, Waiter, foresee
 from antiphon.actors.logs import get_logger
 from antiphon.actors.replay import plan_replay, repeated
 from antiphon.actors.undo import UndoDict
@@ -52,6 +52,10 @@ class ChatEdits(Conversation):
     def unacknowledged(self) -> list[p.ClientEvent | dict[str, Any]]:
         """Changes that the last connection was told of and did not confirm, as the next has to hear them."""
         assert self.replay is not None
+        for op in self._ops:
+            # What it answers was asked by the server of a connection that is gone: the next would refuse it.
+            if op.written and _is_approval(op.event):
+                self._ops.discard(op)
         written = [op for op in self._ops if op.written]
         again = repeated([op.event for op in written], self.mirror, self.replay)
         for op, event in zip(written, again, strict=True):
@@ -132,6 +136,8 @@ class ChatEdits(Conversation):
 
     def _send_changes(self, wanted: Iterable[ChatItem], waiter: Waiter | None) -> None:
         protected = self.mirror.protected(self.now) | self.generating
+        # A message that was read before it was cut is no edit: nobody asked for the words that were not heard.
+        wanted = [self.mirror.as_cut(item) for item in wanted]
         plan = diff(self._order(), wanted, protected=protected)
         # Converted first: where that fails, nothing has been sent.
         creations = [(previous, to_item(item)) for previous, item in plan.creations]
@@ -282,6 +288,11 @@ class ChatEdits(Conversation):
         refused = any(words in error.message.lower() for words in UNCUT_WORDS)
         if refused and self.cuts and not isinstance(error.event_id, str):
             self.cuts.pop(next(iter(self.cuts)))
+
+
+def _is_approval(event: ItemEvent) -> bool:
+    """Whether it answers a request to call a tool of an MCP server."""
+    return isinstance(event, p.ConversationItemCreate) and isinstance(event.item, p.McpApprovalResponseItem)
 
 
 def _audio_index(entry: Entry) -> int:

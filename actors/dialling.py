@@ -218,11 +218,23 @@ class _Dialling:
                 redirect_limit=0,
                 socket=sock,
             )
+            return
+        except websocket.WebSocketBadStatusException as error:
+            status = error.status_code
         except websocket.WebSocketException:
             answer: Any = dialled.handshake_response
-            if answer is not None and answer.status != 101:
-                raise refusal(self._spec.place, answer.status) from None
-            raise
+            if answer is None or answer.status == 101:
+                raise
+            status = answer.status
+        # Out here it has no context: the library's error quotes the answer's body, which may quote the key.
+        raise self._refusal(status)
+
+    def _refusal(self, status: int) -> HandshakeError:
+        """The server answered with something else than a WebSocket."""
+        # The path may be what is wrong; the query is left out, as it may hold a key.
+        place = self._spec.place + urllib.parse.urlsplit(self._spec.url).path
+        hint = f": {HINTS[status]}" if status in HINTS else ""
+        return HandshakeError(f"{place} answered the handshake with HTTP {status}{hint}", status)
 
     def _adopt(self, sock: S) -> S:
         """Remember the socket for `abort`; one that comes after it is closed at once."""
@@ -264,18 +276,8 @@ def _in_an_excepted_network(host: str) -> bool:
     return False
 
 
-def refusal(place: str, status: int) -> HandshakeError:
-    """The server answered the handshake with something else than a WebSocket."""
-    hint = HINTS.get(status)
-    return HandshakeError(
-        f"{place} answered the handshake with HTTP {status}" + (f": {hint}" if hint else ""), status
-    )
-
-
 def describe_failure(error: Exception, place: str, timeout: float) -> HandshakeError:
     """Put a failed handshake into words that name the cause and no secret."""
-    if isinstance(error, websocket.WebSocketBadStatusException):
-        return refusal(place, error.status_code)
     if isinstance(error, ssl.SSLCertVerificationError):
         return HandshakeError(f"the TLS certificate of {place} was not accepted: {error.verify_message}")
     if isinstance(error, ssl.SSLError):

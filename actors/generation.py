@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -29,11 +29,12 @@ class Message(Undoable):
     """One message of a response."""
 
     # Words only come in at the end of a handler, and copying them would cost more with every word.
-    not_saved = frozenset({"words", "text", "audio", "modalities", "handout", "id"})
+    not_saved = frozenset({"words", "text", "audio", "modalities", "handout", "id", "configured"})
 
     __slots__ = (
         "audio",
         "audio_samples",
+        "configured",
         "content_index",
         "done",
         "handout",
@@ -44,8 +45,10 @@ class Message(Undoable):
         "words",
     )
 
-    def __init__(self, item_id: str, make_future: MakeFuture) -> None:
+    def __init__(self, item_id: str, configured: Sequence[str], make_future: MakeFuture) -> None:
         self.id = item_id
+        # What was asked for, as modalities; what comes may be something else.
+        self.configured = configured
         self.text: Stream[str] = Stream()
         self.audio: Stream[AudioFrame] = Stream()
         self.modalities: Future[list[str]] = make_future()
@@ -65,6 +68,7 @@ class Generation(Undoable):
         response_id: The server's id.
         out_of_band: Whether it runs beside the conversation.
         user_initiated: Whether `generate_reply` asked for it.
+        modalities: What it was to be, "audio" and "text" or only that.
         now: Monotonic seconds at which it was created.
         make_future: Makes the futures that the application gets.
     """
@@ -74,12 +78,14 @@ class Generation(Undoable):
         response_id: str,
         out_of_band: bool,
         user_initiated: bool,
+        modalities: Sequence[str],
         now: float,
         make_future: MakeFuture,
     ) -> None:
         self.id = response_id
         self.out_of_band = out_of_band
         self.user_initiated = user_initiated
+        self.modalities = modalities
         self.messages: dict[str, Message] = {}
         self.message_stream: Stream[MessageGeneration] = Stream()
         self.function_stream: Stream[FunctionCall] = Stream()
@@ -92,11 +98,12 @@ class Generation(Undoable):
         self._created_time = time.time()
         # By item id and by call id: calls that were announced come when their item is done.
         self.announced_calls: dict[str, p.FunctionCallItem] = {}
-        # Complete ones among them, in case that never happens.
+        # Complete ones among them, in case that never happens, and those without a name.
         self.held_calls: list[p.ResponseFunctionCallArgumentsDone] = []
         # Calls that were delivered, as items; a server that announces nothing leaves the mirror without them.
         self.delivered_items: list[p.FunctionCallItem] = []
         self._delivered_calls: set[str] = set()
+        self._handed_out: set[str] = set()
 
     def handout(self, cancel: Callable[[], None]) -> GenerationCreatedEvent:
         """What the application gets."""
@@ -119,11 +126,17 @@ class Generation(Undoable):
             self.delivered_items.append(
                 p.FunctionCallItem(id=item_id, call_id=call_id, name=name, arguments=arguments)
             )
-            return FunctionCall(call_id, name, arguments, id=item_id)
-        return FunctionCall(call_id, name, arguments)
+        return make_call(item_id, call_id, name, arguments)
+
+    def begin_handing_out(self, call: FunctionCall) -> bool:
+        """Whether the application has not had this call, as it will have now."""
+        keys = {call.call_id, call.id} - {""}
+        known = bool(keys & self._handed_out)
+        self._handed_out |= keys
+        return not known
 
     def metrics(
-        self, response: p.Response, now: float, label: str, metadata: MetricsMetadata, spoken: bool
+        self, response: p.Response, now: float, label: str, metadata: MetricsMetadata
     ) -> RealtimeModelMetrics:
         """The response's figures, when it is done.
 
@@ -132,9 +145,8 @@ class Generation(Undoable):
             now: Monotonic seconds.
             label: The model's label.
             metadata: Whose figures these are.
-            spoken: Whether the session is an audio session: then the first audio counts, else the first text.
         """
-        first = self.first_audio_at if spoken else self.first_text_at
+        first = self.first_audio_at if "audio" in self.modalities else self.first_text_at
         duration = now - self._created_at
         usage = p.given(response.usage, p.Usage())
         sent, received = usage.input_token_details, usage.output_token_details
@@ -166,6 +178,13 @@ class Generation(Undoable):
                 text_tokens=received.text_tokens, audio_tokens=received.audio_tokens
             ),
         )
+
+
+def make_call(item_id: str, call_id: str, name: str, arguments: str) -> FunctionCall:
+    """A call as the application gets it."""
+    call = FunctionCall(call_id, name, arguments)
+    call.id = item_id or call.id
+    return call
 
 
 def text_of(item: p.Item) -> str:

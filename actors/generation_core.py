@@ -118,7 +118,12 @@ class GenerationCore(ResponseContent):
             self._send_cancel(response.id)
             return
         generation = Generation(
-            response.id, bool(out_of_band), request is not None, self.now, self._make_future
+            response.id,
+            bool(out_of_band),
+            request is not None,
+            self.options.modalities if request is None else request.modalities(self.options.modalities),
+            self.now,
+            self._make_future,
         )
         self._generations[response.id] = generation
         if request is not None and request.interrupted:
@@ -182,9 +187,7 @@ class GenerationCore(ResponseContent):
         metadata = MetricsMetadata(model_name=self.spec.model_name, model_provider=self.spec.provider)
         self.emit(
             "metrics_collected",
-            generation.metrics(
-                response, self.now, self.spec.label, metadata, spoken=self.options.audio_output
-            ),
+            generation.metrics(response, self.now, self.spec.label, metadata),
         )
         if response.status == "failed":
             self.emit("error", model_error(self.spec.label, self._failure(details), recoverable=True))

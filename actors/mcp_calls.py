@@ -24,6 +24,9 @@ from antiphon.actors.undo import UndoDict
 
 # That a call has ended and what came of it are two events, in either order: how long to wait for the second.
 RESULT_SECONDS = 0.5
+# Of so many listings and calls it is known that they have ended, so that what comes late doesn't begin them anew;
+# and so many requests for approval, so that none is told twice.
+REMEMBERED = 512
 
 LOST: Final = p.McpError(type="connection_lost", message="The connection was lost, and the call with it.")
 
@@ -51,7 +54,6 @@ class McpProgress(msgspec.Struct, frozen=True, kw_only=True):
         final: Whether the item holds what came of it.
         joined: Whether a call has been counted among its response's.
         begun: Whether the application knows that it is under way.
-        ended: Whether the application knows how it ended.
     """
 
     is_call: bool = False
@@ -61,7 +63,6 @@ class McpProgress(msgspec.Struct, frozen=True, kw_only=True):
     final: bool = False
     joined: bool = False
     begun: bool = False
-    ended: bool = False
 
     @property
     def is_complete(self) -> bool:
@@ -99,8 +100,9 @@ class McpCalls(ReplyRequests):
     def __init__(self, spec: SessionSpec, options: SessionOptions, make_future: MakeFuture) -> None:
         super().__init__(spec, options, make_future)
         self._silent_mcp: frozenset[str] = frozenset()
-        # By item id; they are kept, because what has ended may be heard of again.
+        # By item id, until the application knows how they ended.
         self._mcp: UndoDict[str, McpProgress] = UndoDict()
+        self._mcp_ended: UndoDict[str, None] = UndoDict()
         self._mcp_requests: UndoDict[str, p.McpApprovalRequestItem] = UndoDict()
         # The calls after which a response's reply comes: item id → response id.
         self._mcp_open: UndoDict[str, str] = UndoDict()
@@ -131,6 +133,7 @@ class McpCalls(ReplyRequests):
         if item.id in self._mcp_requests:
             return
         self._mcp_requests[item.id] = item
+        self._mcp_requests.keep_newest(REMEMBERED)
         self.emit(
             "mcp_approval_requested",
             McpApprovalRequestedEvent(
@@ -160,23 +163,26 @@ class McpCalls(ReplyRequests):
     def mcp_progress(self, event: CallEvent | ListEvent) -> None:
         """A listing or a call has begun or ended."""
         status, is_call = STATUS[type(event)], isinstance(event, CallEvent)
+        if event.item_id in self._mcp_ended:
+            return
         if is_call:
             self._join(event.item_id, "")
         if status != "in_progress":
             self._heard(event.item_id, is_call=is_call, outcome=status)
             return
         before = self._mcp.get(event.item_id)
-        if before is None or not (before.begun or before.ended):
+        if before is None or not before.begun:
             self._heard(event.item_id, is_call=is_call, begun=True)
             self._emit_mcp(event.item_id, status)
 
     def _heard(self, item_id: str, **changes: Any) -> None:
         """Take something down; when both the outcome and what came of it are known, that is the end."""
+        if item_id in self._mcp_ended:
+            return
         progress = msgspec.structs.replace(self._mcp.get(item_id) or McpProgress(), **changes)
         self._mcp[item_id] = progress
-        if progress.outcome and not progress.ended:
+        if progress.outcome:
             if progress.is_complete:
-                self.do(Disarm(("mcp", item_id)))
                 self._end_mcp(item_id)
             else:
                 self.do(Arm(("mcp", item_id), RESULT_SECONDS))
@@ -190,9 +196,7 @@ class McpCalls(ReplyRequests):
             super().timer_fired(message)
 
     def _end_mcp(self, item_id: str) -> None:
-        progress = self._mcp[item_id]
-        self._mcp[item_id] = msgspec.structs.replace(progress, ended=True)
-        self._emit_mcp(item_id, progress.outcome)
+        self._emit_mcp(item_id, self._mcp[item_id].outcome)
         self._count_out(item_id)
 
     def _emit_mcp(self, item_id: str, status: str) -> None:
@@ -216,7 +220,6 @@ class McpCalls(ReplyRequests):
             return
         refused = next((item_id for item_id in self._mcp_open if self._is_asked_for(item_id, request)), None)
         if refused is not None:
-            self._mcp[refused] = msgspec.structs.replace(self._mcp[refused], ended=True)
             self._count_out(refused)
         elif request.server_label not in self._silent_mcp:
             self.request_reply()
@@ -237,7 +240,7 @@ class McpCalls(ReplyRequests):
     def _join(self, item_id: str, response_id: str) -> None:
         """Count a call among those of its response, "" if it is heard of outside of any."""
         progress = self._mcp.get(item_id) or McpProgress()
-        if progress.joined:
+        if progress.joined or item_id in self._mcp_ended:
             return
         self._mcp[item_id] = msgspec.structs.replace(progress, joined=True, is_call=True)
         generation = self._generations.get(response_id)
@@ -249,11 +252,15 @@ class McpCalls(ReplyRequests):
         batch.complete = generation is None
 
     def _count_out(self, item_id: str) -> None:
+        """It has ended, and was perhaps the last that its response's reply waited for."""
+        self.do(Disarm(("mcp", item_id)))
+        label = self._mcp.pop(item_id).server_label
+        self._mcp_ended[item_id] = None
+        self._mcp_ended.keep_newest(REMEMBERED)
         response_id = self._mcp_open.pop(item_id, None)
         batch = self._batches.get(response_id) if response_id is not None else None
         if response_id is not None and batch is not None:
-            silent = self._mcp[item_id].server_label in self._silent_mcp
-            batch.wants_reply = batch.wants_reply or not silent
+            batch.wants_reply = batch.wants_reply or label not in self._silent_mcp
             self._reply_after_the_last(response_id)
 
     def _reply_after_the_last(self, generation_id: str) -> None:
@@ -272,7 +279,7 @@ class McpCalls(ReplyRequests):
         """The connection is gone, and with it all calls and requests."""
         responses = set(self._mcp_open.values())
         for item_id, progress in self._mcp.items():
-            if progress.joined and not progress.ended:
+            if progress.joined:
                 told = progress.payload(item_id, progress.outcome or "failed")
                 if isinstance(told, McpCallEvent) and not progress.outcome:
                     told = msgspec.structs.replace(told, error=LOST)
@@ -290,5 +297,6 @@ class McpCalls(ReplyRequests):
         for item_id in self._mcp:
             self.do(Disarm(("mcp", item_id)))
         self._mcp.clear()
+        self._mcp_ended.clear()
         self._mcp_requests.clear()
         self._mcp_open.clear()

@@ -207,7 +207,9 @@ class ReplyRequests(ToolCalls):
             self._names_conversations = True
             return False
         # Null says so, but only from a server that names the conversation of other responses.
-        return True if self._names_conversations and response.conversation_id is None else None
+        says_so = self._names_conversations and response.conversation_id is None
+        names_request = "client_event_id" in p.given(response.metadata, {})
+        return True if says_so or (not names_request and self._arbiter.expects_beside) else None
 
     @handles(p.ErrorEvent)
     def error_event(self, event: p.ErrorEvent) -> None:

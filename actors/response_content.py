@@ -8,9 +8,10 @@ import pybase64
 import antiphon.protocol as p
 from antiphon.actors import messages as m
 from antiphon.actors.audio import AudioFrame, Int16Array, codec_for
+from antiphon.actors.chat import FunctionCall
 from antiphon.actors.config import SessionOptions, SessionSpec
 from antiphon.actors.core import End, Put, Settle, handles
-from antiphon.actors.generation import Generation, MakeFuture, Message
+from antiphon.actors.generation import Generation, MakeFuture, Message, make_call
 from antiphon.actors.logs import get_logger
 from antiphon.actors.mcp_calls import McpCalls
 from antiphon.actors.playback import Playback
@@ -169,7 +170,11 @@ class ResponseContent(McpCalls):
         if generation is None:
             return
         announced = {event.item_id, event.call_id} & generation.announced_calls.keys()
-        if announced or not event.name:
+        if announced:
+            generation.held_calls.append(event)
+        elif not event.name:
+            # The application has it at once all the same; a tool can only be run when something has named it.
+            self._hand_out(generation, make_call(event.item_id, event.call_id, "", event.arguments))
             generation.held_calls.append(event)
         else:
             self._deliver_call(generation, event.item_id, event.call_id, event.name, event.arguments)
@@ -197,7 +202,7 @@ class ResponseContent(McpCalls):
             self._deliver_call(generation, item.id, item.call_id, item.name, item.arguments)
 
     def _deliver_held(self, generation: Generation) -> None:
-        """Deliver the calls whose items were announced and never said to be done."""
+        """Deliver the calls whose items were announced and never said to be done, and those that were never named."""
         for event in generation.held_calls:
             announced = generation.announced_calls
             item = announced.get(event.item_id) or announced.get(event.call_id)
@@ -211,8 +216,12 @@ class ResponseContent(McpCalls):
     ) -> None:
         call = generation.take_call(item_id, call_id, name, arguments)
         if call is not None:
-            self.do(Put(generation.function_stream, call))
+            self._hand_out(generation, call)
             self.run_call(generation, call)
+
+    def _hand_out(self, generation: Generation, call: FunctionCall) -> None:
+        if generation.begin_handing_out(call):
+            self.do(Put(generation.function_stream, call))
 
     def message_of(self, response_id: str, item_id: str) -> Message | None:
         """The message with this id, if it has been opened in this response."""
@@ -224,8 +233,8 @@ class ResponseContent(McpCalls):
         message = generation.messages.get(item_id)
         if message is not None:
             return message
-        message = generation.messages[item_id] = Message(item_id, self._make_future)
-        if not self.options.audio_output:
+        message = generation.messages[item_id] = Message(item_id, generation.modalities, self._make_future)
+        if "audio" not in message.configured:
             message.audio.end()
             self._resolve_modalities(message, ["text"])
         self.do(Put(generation.message_stream, message.handout))
@@ -233,7 +242,7 @@ class ResponseContent(McpCalls):
         return message
 
     def _written_message(self, message: Message) -> None:
-        if self.options.audio_output and not message.modalities.done():
+        if "audio" in message.configured and not message.modalities.done():
             self._warn_once(f"{self.spec.label}: text came in an audio session")
         self._resolve_modalities(message, ["text"])
 
@@ -272,7 +281,7 @@ class ResponseContent(McpCalls):
         self.do(End(message.text))
         self.do(End(message.audio))
         self.do(FinishPlaying(message.id))
-        self._resolve_modalities(message, list(self.options.modalities))
+        self._resolve_modalities(message, list(message.configured))
 
     def _tell_heard(self, item_id: str, heard_ms: int) -> None:
         self.tell(m.CHAT_CTX, m.Truncate(item_id, True, heard_ms, None, only_known=True))

@@ -65,8 +65,12 @@ class UserSpeech(Conversation):
     def transcription_completed(self, event: p.ConversationItemInputAudioTranscriptionCompleted) -> None:
         """A whole transcript."""
         self._transcripts.finish(event.item_id, event.content_index)
+        entry = self.mirror.get(event.item_id)
+        if entry is not None and event.content_index in entry.transcribed:
+            self.warn("the server transcribed item %.80s twice", event.item_id)
+            return
         certainty = confidence(event.logprobs)
-        self.mirror.append_text(event.item_id, event.transcript, certainty)
+        self.mirror.append_text(event.item_id, event.transcript, certainty, event.content_index)
         self._end_transcription(event.item_id)
         metadata = MetricsMetadata(model_name=self.spec.model_name, model_provider=self.spec.provider)
         metrics = transcription_metrics(event, self.spec.label, metadata)

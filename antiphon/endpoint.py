@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import msgspec
@@ -120,12 +120,7 @@ def check_proxy(proxy: str | None) -> None:
     wanted = "proxy must be an address like http://user:password@host:port"
     if not isinstance(proxy, str):
         raise ValueError(f"{wanted}, not of type {type(proxy).__name__}")
-    try:
-        parts = urlsplit(proxy)
-        usable = parts.scheme == "http" and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable or not _PRINTABLE.fullmatch(proxy):
+    if not _is_address(proxy, ("http",)) or not _PRINTABLE.fullmatch(proxy):
         raise ValueError(f"{wanted}, not {_without_secrets(proxy)!r}")
 
 
@@ -155,11 +150,11 @@ def websocket_url(
     Raises:
         ValueError: `base_url` is no http(s) or ws(s) address.
     """
-    parts = urlsplit(base_url)
-    if parts.scheme not in _SCHEMES or not parts.netloc:
+    if not _is_address(base_url, _SCHEMES):
         raise ValueError(
             f"base_url must be an address like https://host/v1, not {_without_secrets(base_url)!r}"
         )
+    parts = urlsplit(base_url)
     if not azure:
         paths, wanted = _OPENAI_PATHS, {"model": model}
     elif api_version is not None:
@@ -283,6 +278,15 @@ def _is_loopback(host: str) -> bool:
         return True
     try:
         return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _is_address(text: str, schemes: Container[str]) -> bool:
+    """Whether there is one of these schemes, a host, and no port that can't be."""
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False
 

@@ -15,7 +15,7 @@ import msgspec
 from antiphon import settings
 from antiphon.actors import ids
 from antiphon.actors import messages as m
-from antiphon.actors.audio import AudioFrame, VideoFrame, to_frame
+from antiphon.actors.audio import AudioFrame, VideoFrame, is_on_another_scale, to_frame
 from antiphon.actors.chat import ChatContext, ChatItem, ChatMessage, ImageContent, image_url, to_item
 from antiphon.actors.config import SessionOptions, SessionSpec, ToolDef
 from antiphon.actors.emitter import EventStream
@@ -76,6 +76,7 @@ class RealtimeSession:
         self._timeouts = spec.timeouts
         self._tools = ToolContext.empty()
         self._recorder: Recorder | None = None
+        self._warned_of_scale = False
         self._actors = ActorSession(runtime, spec, options)
         self._finalizer = weakref.finalize(self, self._actors.close_soon, spec.timeouts.close)
         self._finalizer.atexit = False
@@ -199,7 +200,8 @@ class RealtimeSession:
 
         Args:
             frame: An `AudioFrame`; or int16 or float32 (−1…1) samples as an array of shape (samples,) or
-                (samples, channels); or s16le bytes, channels interleaved.
+                (samples, channels); or s16le bytes, channels interleaved. Floats beyond ±1 are clipped, those far
+                beyond with a warning, once in a session.
             sample_rate: 8,000 to 192,000 Hz; with an array or bytes only.
             num_channels: 1 to 8; averaged to mono.
 
@@ -209,6 +211,12 @@ class RealtimeSession:
         gate = self._actors.audio
         if not (isinstance(frame, bytes) and gate.push_bytes(frame, sample_rate, num_channels)):
             gate.push(to_frame(frame, sample_rate, num_channels), begins_run=isinstance(frame, bytes))
+            if not self._warned_of_scale and is_on_another_scale(frame):
+                self._warned_of_scale = True
+                with about(self._actors.strand.origin):
+                    logger.warning(
+                        "pushed audio was clipped: floats span -1 to 1; divide by 32768, or push int16"
+                    )
 
     def commit_audio(self) -> None:
         """Make a user message of what was pushed; nothing if that is not more than 100 ms."""

@@ -18,6 +18,7 @@ from antiphon.protocol import (
     RetentionRatioTruncation,
     SemanticVad,
     ServerVad,
+    TokenLimits,
     ToolChoiceFunction,
     ToolChoiceMcp,
     Tracing,
@@ -30,6 +31,7 @@ AUDIO_FORMATS = ("pcm16", "g711_ulaw", "g711_alaw")
 _TOOL_CHOICES = ("auto", "none", "required")
 _MODALITIES = ("text", "audio")
 _EAGERNESS = ("low", "medium", "high", "auto")
+_EFFORTS = ("minimal", "low", "medium", "high", "xhigh")
 _NOISE = ("near_field", "far_field")
 _INCLUDE = ("item.input_audio_transcription.logprobs",)
 
@@ -117,9 +119,15 @@ def truncation(value: Any) -> Any:
         return value
     if isinstance(value, Mapping):
         value = {key: field for key, field in value.items() if (key, field) != ("type", "retention_ratio")}
+        if isinstance(value.get("token_limits"), Mapping):
+            value["token_limits"] = _from_mapping(
+                "truncation.token_limits", value["token_limits"], TokenLimits
+            )
     made = _struct("truncation", value, RetentionRatioTruncation)
     if made is not None:
         in_range("truncation.retention_ratio", made.retention_ratio, 0.0, 1.0)
+        if isinstance(made.token_limits, TokenLimits):
+            in_range("truncation.token_limits.post_instructions", made.token_limits.post_instructions, 0, 1e9)
     return made
 
 
@@ -129,7 +137,10 @@ def reasoning(value: Any) -> Reasoning | None:
     Raises:
         ValueError: Anything else.
     """
-    return _struct("reasoning", value, Reasoning)
+    made = _struct("reasoning", value, Reasoning)
+    if made is not None:
+        _one_of("reasoning.effort", made.effort, _EFFORTS)
+    return made
 
 
 def tool_choice(value: Any) -> ToolChoice | None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import math
 import time
+from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from benchmarks import wire
 from benchmarks.measure import Server, Window, check, percentile, spread
@@ -34,6 +36,19 @@ def check_density(
         "max_ms": max(into),
         **spread("push_", audio["ages_ms"]),
     }
+
+
+def turns(sessions: Sequence[Any], seconds: int) -> Iterator[tuple[Sequence[Any], Sequence[Any]]]:
+    """Who begins to talk and who pushes 10 ms, tick by tick.
+
+    Callers don't all begin within the same 10 ms: the sessions begin one after the other within a second, and each
+    talks for so many seconds.
+    """
+    begins = [number * 100 // len(sessions) for number in range(len(sessions))]
+    length = seconds * 100
+    for tick in range(begins[-1] + length):
+        first, after = bisect_left(begins, tick), bisect_right(begins, tick)
+        yield sessions[first:after], sessions[bisect_right(begins, tick - length) : after]
 
 
 def tone_frames(rate: int, channels: int) -> list[bytes]:

@@ -13,11 +13,11 @@ import logging
 import socket
 import socketserver
 import struct
-import sys
 import threading
 import uuid
 from collections.abc import Callable, Iterator
 
+from command_line import port_argument
 from phone import FRAME_S, Pacer, greet, press
 
 from antiphon import RealtimeModel, RealtimeSession, ServerVad
@@ -113,7 +113,7 @@ class AudioSocketServer(socketserver.ThreadingTCPServer):
 
 
 if __name__ == "__main__":  # OPENAI_API_KEY and OPENAI_BASE_URL say which model
-    address = ("127.0.0.1", int(sys.argv[1]) if len(sys.argv) > 1 else 9092)
+    address = ("127.0.0.1", port_argument(__doc__, 9092))
     model = RealtimeModel(turn_detection=ServerVad())
     with model, AudioSocketServer(address, model) as server, contextlib.suppress(KeyboardInterrupt):
         server.serve_forever()

@@ -97,6 +97,8 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("batch-out"), help="another folder, for the answers")
     parser.add_argument("--at-once", type=int, default=4, help="how many to ask at the same time")
     args = parser.parse_args()
+    if args.at_once < 1:
+        parser.error("--at-once must be 1 or more")
     out, folder = args.out, args.questions or args.out / "questions"
     if args.questions is None:
         folder.mkdir(parents=True, exist_ok=True)

@@ -120,9 +120,10 @@ class Caller:
             self._session.push_audio(AudioFrame(spoken, RATE, 2))
             heard = self._session.playback.read(BLOCK)
             self._blocks.append(np.stack([spoken[:, 0], heard], axis=1))
-            if each_block(bool(heard.any())):
-                return
+            over = each_block(bool(heard.any()))
             time.sleep(max(0.0, began + (tick + 1) * BLOCK / RATE - time.monotonic()))
+            if over:
+                return
 
     def ask(
         self,

@@ -11,16 +11,18 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import statistics
 import sys
 import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from caller import RATE, Caller, Sentence, write_questions, write_wav
+from caller import BLOCK, RATE, Caller, Sentence, write_questions, write_wav
 
 from antiphon import (
     GenerationCreatedEvent,
+    InputSpeechStoppedEvent,
     InputTranscriptionCompleted,
     MessageGeneration,
     RealtimeModel,
@@ -35,6 +37,10 @@ from antiphon.testing import LocalServer
 TURN_LIMIT_S = 25.0
 # After so much quiet the caller takes an answer to be over.
 QUIET_S = 0.6
+# After so much silence the server takes the caller's speech to be over.
+SILENCE_MS = 400
+# Of 1.0 (-60 dBFS): below this nothing is heard. The voice begins with 200 ms of silence.
+AUDIBLE = 0.001
 
 
 @function_tool
@@ -69,15 +75,32 @@ SCRIPT = (
 
 @dataclass
 class Turn:
-    """One exchange, as it went."""
+    """One exchange, as it went.
+
+    Attributes:
+        sentence: What the caller says.
+        heard: What the server heard.
+        answer: What the model said.
+        tools: Which tools ran.
+        ended_at: When the caller's speech was over, as the server heard it.
+        sounded_at: When the answer's first sound was heard.
+        cut: What the model knows that it said, if the caller talked over it.
+    """
 
     sentence: Sentence
     heard: str = ""
     answer: str = ""
     tools: list[str] = field(default_factory=list)
-    ended_at: float = 0.0
-    first_audio_s: float | None = None
+    ended_at: float | None = None
+    sounded_at: float | None = None
     cut: str | None = None
+
+    @property
+    def waited_s(self) -> float | None:
+        """Seconds from the end of the caller's speech to the first sound: what the report calls so, too."""
+        if self.ended_at is None or self.sounded_at is None:
+            return None
+        return self.sounded_at - self.ended_at
 
     def failures(self) -> list[str]:
         """What went wrong, in words; empty when all is well."""
@@ -88,7 +111,7 @@ class Turn:
         wrong += [f"the answer lacks {word!r}" for word in self.sentence.expect if word not in answer]
         if self.sentence.tool is not None and self.sentence.tool not in self.tools:
             wrong.append(f"{self.sentence.tool} was not called")
-        if self.first_audio_s is None:
+        if self.waited_s is None:
             wrong.append("no sound was heard")
         if self.sentence.cut_after_s is not None and self.cut is None:
             wrong.append("the answer was not cut")
@@ -98,12 +121,14 @@ class Turn:
 class Conversation:
     """Follows one session: prints the running transcript."""
 
-    def __init__(self, session: RealtimeSession) -> None:
+    def __init__(self, session: RealtimeSession, turn: Turn) -> None:
         self.session = session
         self.began = time.monotonic()
-        self.turn = Turn(SCRIPT[0])
+        self.turn = turn
+        self._block_times: list[float] = []
         self._open = 0
         self._lock = threading.Lock()
+        session.on("input_speech_stopped", self.user_stopped)
         session.on("input_audio_transcription_completed", self.user_said)
         session.on("generation_created", self.follow)
         session.on("tool_finished", self.tool_finished)
@@ -118,6 +143,18 @@ class Conversation:
     def answering(self) -> bool:
         """Whether a response is asked for or under way."""
         return self._open > 0 or self.session.has_active_generation
+
+    def block_passed(self) -> float:
+        """Note the time at which the caller's next 10 ms were said and heard, and return it."""
+        self._block_times.append(time.monotonic())
+        return self._block_times[-1]
+
+    def user_stopped(self, event: InputSpeechStoppedEvent) -> None:
+        """Find when that was: the server counts in milliseconds of the caller's audio."""
+        blocks = event.audio_end_ms * RATE // 1000 // BLOCK
+        if self.turn.sounded_at is None:
+            # The server can be quicker than the thread that notes the block.
+            self.turn.ended_at = self._block_times[min(blocks, len(self._block_times)) - 1]
 
     def user_said(self, event: InputTranscriptionCompleted) -> None:
         """Print what the server heard."""
@@ -160,39 +197,42 @@ class Conversation:
         return None
 
 
-def hold(conversation: Conversation, caller: Caller) -> list[Turn]:
-    """Go through the script; returns how each turn went."""
-    turns = []
-    for number, sentence in enumerate(SCRIPT):
-        turn = conversation.turn = Turn(sentence)
-        turns.append(turn)
+def hold(conversation: Conversation, caller: Caller, turns: list[Turn]) -> None:
+    """Have one turn after the other."""
+    cut: Turn | None = None
+    for number, turn in enumerate(turns):
+        conversation.turn = turn
         caller.say(number)
         _speak_and_listen(conversation, caller, turn)
-    return turns
+        if cut is not None:
+            cut.cut = conversation.what_the_model_thinks_it_said()
+        cut = turn if turn.sentence.cut_after_s is not None else None
 
 
 def _speak_and_listen(conversation: Conversation, caller: Caller, turn: Turn) -> None:
-    answer_began: float | None = None
     last_sound = time.monotonic()
 
     def each_block(sound: bool) -> bool:
-        nonlocal answer_began, last_sound
-        now = time.monotonic()
-        if caller.speaking:
-            turn.ended_at = last_sound = now
-            return False
-        if sound:
+        nonlocal last_sound
+        now = conversation.block_passed()
+        if sound or caller.speaking:
             last_sound = now
-        if sound and answer_began is None:
-            answer_began = now
-            turn.first_audio_s = now - turn.ended_at
-            conversation.note("·", f"first sound {turn.first_audio_s * 1000:.0f} ms after the caller's last")
+        if caller.speaking:
+            return False
+        if turn.sounded_at is None and caller.levels[1] > AUDIBLE:
+            turn.sounded_at = now
+            conversation.note("·", f"first sound {_ms(turn.waited_s)} after the caller's speech")
+        if turn.sounded_at is None:
+            return False
         if turn.sentence.cut_after_s is not None:
-            return answer_began is not None and now - answer_began >= turn.sentence.cut_after_s
-        quiet = now - last_sound >= QUIET_S
-        return answer_began is not None and quiet and not conversation.answering
+            return now - turn.sounded_at >= turn.sentence.cut_after_s
+        return now - last_sound >= QUIET_S and not conversation.answering
 
     caller.listen(each_block, TURN_LIMIT_S)
+
+
+def _ms(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{seconds * 1000:.0f} ms"
 
 
 def report(turns: list[Turn]) -> int:
@@ -202,8 +242,14 @@ def report(turns: list[Turn]) -> int:
     for number, turn in enumerate(turns, start=1):
         failures = turn.failures()
         failed += bool(failures)
-        sound = "-" if turn.first_audio_s is None else f"{turn.first_audio_s * 1000:.0f} ms"
-        print(f"{number:>4}  {sound:>11}  {', '.join(turn.tools) or '-':<12}  {'; '.join(failures) or '-'}")
+        tools = ", ".join(turn.tools) or "-"
+        print(f"{number:>4}  {_ms(turn.waited_s):>11}  {tools:<12}  {'; '.join(failures) or '-'}")
+    waits = [turn.waited_s for turn in turns if turn.waited_s is not None]
+    if waits:
+        print(
+            f"First sound: {_ms(statistics.median(waits))} median, from the end of the caller's speech as the server "
+            f"heard it,\nwhich is after {SILENCE_MS} ms of silence. The page says the same."
+        )
     return failed
 
 
@@ -215,6 +261,34 @@ def new_recording(out: Path) -> Path:
     return lines
 
 
+def converse(out: Path, script: tuple[Sentence, ...] = SCRIPT) -> list[Turn]:
+    """Hold a conversation and leave its recordings in a folder; returns how each turn went."""
+    print("Preparing the caller's sentences and the server's ear and voice …", flush=True)
+    questions = out / "questions.wav"
+    places = write_questions(questions, script)
+    turns = [Turn(sentence) for sentence in script]
+    with (
+        LocalServer(brain="voice", api_key="demo") as server,
+        RealtimeModel(
+            base_url=server.url, api_key="demo", turn_detection=ServerVad(silence_duration_ms=SILENCE_MS)
+        ) as model,
+    ):
+        session = model.session(start=False)
+        session.record(new_recording(out))
+        conversation = Conversation(session, turns[0])
+        caller = Caller(session, questions, places)
+        session.start()
+        session.wait_open()
+        session.update_tools([get_time, get_weather], auto_execute=True)
+        print(f"Talking to {server.url} in real time.\n")
+        hold(conversation, caller, turns)
+        for turn in turns:
+            if turn.cut is not None:
+                conversation.note("·", f"the story was cut; the model knows that it said: {turn.cut!r}")
+    write_wav(out / "call.wav", caller.recording())
+    return turns
+
+
 def main() -> int:
     """Run the demo; the exit code is 0 when every turn went well."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -222,31 +296,9 @@ def main() -> int:
     out: Path = parser.parse_args().out
     out.mkdir(parents=True, exist_ok=True)
 
-    print("Preparing the caller's sentences and the server's ear and voice …", flush=True)
-    questions = out / "questions.wav"
-    places = write_questions(questions, SCRIPT)
-    with (
-        LocalServer(brain="voice", api_key="demo") as server,
-        RealtimeModel(
-            base_url=server.url, api_key="demo", turn_detection=ServerVad(silence_duration_ms=400)
-        ) as model,
-    ):
-        session = model.session(start=False)
-        session.record(new_recording(out))
-        conversation = Conversation(session)
-        caller = Caller(session, questions, places)
-        session.start()
-        session.wait_open()
-        session.update_tools([get_time, get_weather], auto_execute=True)
-        print(f"Talking to {server.url} in real time.\n")
-        turns = hold(conversation, caller)
-        turns[-2].cut = conversation.what_the_model_thinks_it_said()
-        conversation.note("·", f"the story was cut; the model knows that it said: {turns[-2].cut!r}")
-    call = out / "call.wav"
-    recording = caller.recording()
-    write_wav(call, recording)
+    turns = converse(out)
     failed = report(turns)
-    print(f"\nThe call is in {call} ({len(recording) / RATE:.0f} s; caller left, model right).")
+    print(f"\nThe call is in {out / 'call.wav'} (caller left, model right).")
     write_report(out / "call.jsonl", out / "call.html")
     print(f"See it in a browser: {out / 'call.html'}")
     if failed:

@@ -7,7 +7,6 @@ The caller is a synthetic voice. With a real one, `show` and the page stay as th
 
 from __future__ import annotations
 
-import sys
 import tempfile
 import threading
 from itertools import count
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from board import Board
 from caller import Caller, Sentence, write_questions
+from command_line import port_argument
 from demo import get_time, get_weather
 from flask import Flask, Response, render_template
 
@@ -104,11 +104,10 @@ def create_app(model: RealtimeModel, questions: Path) -> Flask:
 
 
 if __name__ == "__main__":
-    vad = ServerVad(silence_duration_ms=400)
+    port, vad = port_argument(__doc__, 5000), ServerVad(silence_duration_ms=400)
     with (
         tempfile.TemporaryDirectory() as folder,
         LocalServer(brain="voice") as server,  # without it and `base_url`: OpenAI, with OPENAI_API_KEY
         RealtimeModel(base_url=server.url, api_key="local", turn_detection=vad) as calls,
     ):
-        port = int(sys.argv[1]) if len(sys.argv) > 1 else 5000
         create_app(calls, Path(folder) / "questions.wav").run(port=port, threaded=True)

@@ -10,11 +10,11 @@ with each session before it starts, and give its registry to whatever serves you
 
 from __future__ import annotations
 
-import sys
 import threading
 import weakref
 from collections.abc import Iterable
 
+from command_line import port_argument
 from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -147,9 +147,9 @@ def gauge(name: str, what: str, value: float) -> Metric:
 
 def main() -> None:
     """Watch one session until Ctrl-C."""
+    port = port_argument(__doc__, PORT)
     registry = CollectorRegistry()
     metrics = Metrics(Engine.default(), registry)
-    port = int(sys.argv[1]) if len(sys.argv) > 1 else PORT
     server, thread = start_http_server(port, "127.0.0.1", registry)
     with RealtimeModel() as model:
         session = model.session(start=False)

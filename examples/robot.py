@@ -8,6 +8,7 @@ there is no lock, and a slow model can't delay the brakes. The user is a synthet
 
 from __future__ import annotations
 
+import argparse
 import queue
 import tempfile
 import threading
@@ -69,6 +70,7 @@ def heard(event: InputTranscriptionCompleted) -> None:
 
 def main() -> None:
     """Talk to the robot."""
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     robot, over = Robot(), threading.Event()
     orders: queue.Queue[Order] = queue.Queue()
     with (

@@ -12,10 +12,10 @@ import contextlib
 import random
 import socket
 import struct
-import sys
 import threading
 from collections.abc import Callable
 
+from command_line import port_argument
 from jitter import JitterBuffer
 from phone import FRAME_S, Pacer, g711_model, greet
 
@@ -109,6 +109,6 @@ class RtpBridge:
 
 
 if __name__ == "__main__":
-    address = ("0.0.0.0", int(sys.argv[1]) if len(sys.argv) > 1 else 5004)
+    address = ("0.0.0.0", port_argument(__doc__, 5004))
     with g711_model() as model, contextlib.suppress(KeyboardInterrupt):
         RtpBridge(address, model).serve()

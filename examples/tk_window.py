@@ -9,7 +9,7 @@ Tk belongs to one thread. What the engine tells on threads of its own goes into 
 
 from __future__ import annotations
 
-import sys
+import argparse
 import tempfile
 import threading
 from pathlib import Path
@@ -59,13 +59,15 @@ def show(session: RealtimeSession, window: Window) -> None:
 
 def main() -> None:
     """Talk until the window is closed."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--devices", action="store_true", help="use the microphone and the loudspeaker")
+    real = parser.parse_args().devices
     with (
         tempfile.TemporaryDirectory() as folder,
         LocalServer(brain="voice") as server,  # without it and `base_url`: OpenAI, with OPENAI_API_KEY
         RealtimeModel(base_url=server.url, api_key="local", turn_detection=None) as model,
     ):
         session = model.session(start=False)
-        real = "--devices" in sys.argv
         call = talk(session, push_to_talk=True) if real else PretendedCall(session, Path(folder))
         window = Window(call)
         show(session, window)

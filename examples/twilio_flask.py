@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import base64
 import json
-import sys
 import threading
 from collections.abc import Callable
 from typing import Any
 from xml.sax.saxutils import quoteattr
 
+from command_line import port_argument
 from flask import Flask, Response, request
 from flask_sock import Sock
 from phone import g711_model, greet, press
@@ -113,4 +113,5 @@ def create_app(
 
 
 if __name__ == "__main__":
-    create_app().run(port=int(sys.argv[1]) if len(sys.argv) > 1 else 5000, threaded=True)
+    port = port_argument(__doc__, 5000)
+    create_app().run(port=port, threaded=True)

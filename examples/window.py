@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import sys
 import tkinter as tk
 from collections.abc import Callable
 from typing import Any
@@ -23,10 +24,19 @@ class Window(tk.Tk):
 
     Args:
         call: What can be pressed, released, and has levels.
+
+    Raises:
+        SystemExit: There is no screen; the message says what to do.
     """
 
     def __init__(self, call: DeviceCall | PretendedCall) -> None:
-        super().__init__(className="antiphon")
+        try:
+            super().__init__(className="antiphon")
+        except tk.TclError as error:
+            sys.exit(
+                f"no screen for the window ({error}): set DISPLAY to one, such as DISPLAY=:0, "
+                "or run the program in memory: xvfb-run python …"
+            )
         self.title("antiphon")
         self.configure(bg=PAPER, padx=20, pady=16)
         self.minsize(380, 420)

@@ -2,7 +2,14 @@
 
 from antiphon.actors.audio.codec import WireCodec, codec_for
 from antiphon.actors.audio.filters import preload
-from antiphon.actors.audio.frame import AudioData, AudioFrame, Int16Array, VideoEncoding, VideoFrame
+from antiphon.actors.audio.frame import (
+    AudioData,
+    AudioFrame,
+    Int16Array,
+    VideoEncoding,
+    VideoFrame,
+    is_on_another_scale,
+)
 from antiphon.actors.audio.g711 import decode_alaw, decode_ulaw, encode_alaw, encode_ulaw
 from antiphon.actors.audio.resample import Resampler
 from antiphon.actors.audio.wire_audio import WireAudio, check_rates, to_frame
@@ -15,6 +22,7 @@ __all__ = [
     "VideoEncoding",
     "WireAudio",
     "to_frame",
+    "is_on_another_scale",
     "check_rates",
     "WireCodec",
     "codec_for",

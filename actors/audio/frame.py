@@ -20,6 +20,8 @@ _Scalar = TypeVar("_Scalar", np.int16, np.uint8)
 MIN_RATE = 8_000
 MAX_RATE = 192_000
 MAX_CHANNELS = 8
+# As far beyond ±1 as filters go: that is clipped without a word.
+OVERSHOOT = 2.0
 
 _S16_FORMATS = ("B", "b", "c", "h", "<h")  # bytes, or the samples themselves
 _MAGIC = {"jpeg": b"\xff\xd8\xff", "png": b"\x89PNG\r\n\x1a\n"}
@@ -169,6 +171,16 @@ def _to_int16(array: NDArray[Any]) -> Int16Array:
     # 32768 rather than 32767, so that int16 / 32768 as a float comes back as the same int16
     scaled: Int16Array = np.rint(np.clip(array * 32768, -32768, 32767)).astype(np.int16)
     return scaled
+
+
+def is_on_another_scale(data: object) -> bool:
+    """Whether these are floats so far beyond ±1 that they can't be a filter's overshoot."""
+    return (
+        isinstance(data, np.ndarray)
+        and data.dtype.kind == "f"
+        and data.size > 0
+        and float(np.abs(data).max()) > OVERSHOOT
+    )
 
 
 def _shape(samples: Int16Array, channels: int) -> Int16Array:

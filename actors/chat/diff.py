@@ -99,8 +99,7 @@ def _diff(
     stays = [isinstance(item, str) or item.id in fixed or item.id in chain for item in remote]
     behind = _last_behind(remote, stays, chain, previous)
     plan = DiffPlan([_id(item) for item, kept in zip(remote, stays, strict=True) if not kept], [], [])
-    if previous is not None:
-        previous = behind[previous]
+    previous = behind.get(previous)
     for item in goal:
         if item.id in chain:
             if item.id not in fixed and not _same_content(remote[place[item.id]], item):
@@ -177,19 +176,19 @@ def _increasing(ids: Sequence[str], place: dict[str, int]) -> list[str]:
 
 def _last_behind(
     remote: Sequence[ChatItem | str], stays: Sequence[bool], chain: Set[str], current: str | None
-) -> dict[str, str]:
+) -> dict[str | None, str]:
     """For each id in `chain`, and for `current`, which stands before all, the last of the items that stay
-    without being in it and that follow it directly.
+    without being in it and that follow it directly; for the conversation's head, of those without a chat form.
 
     What is created next goes behind those: they were there before it.
     """
-    behind: dict[str, str] = {} if current is None else {current: current}
+    behind: dict[str | None, str] = {} if current is None else {current: current}
     for item, kept in zip(remote, stays, strict=True):
         if not kept:
             continue
         if _id(item) in chain:
             current = _id(item)
-        if current is not None:
+        if current is not None or isinstance(item, str):
             behind[current] = _id(item)
     return behind
 

@@ -13,7 +13,7 @@ from antiphon.actors.chat.context import ChatContext
 from antiphon.actors.chat.convert import from_item
 from antiphon.actors.chat.types import ChatContent, ChatItem, ChatMessage, copy_item
 from antiphon.actors.undo import Restore, Undoable
-from antiphon.protocol import Item, MessageItem
+from antiphon.protocol import Item, MessageItem, given
 
 __all__ = ["Entry", "Inserted", "Mirror"]
 
@@ -40,6 +40,8 @@ class Entry:
             none is awaited.
         received_audio_ms: How much of its audio has come in.
         heard: What a truncation left of it, or None if it is whole.
+        uncut: The message's words before it was cut; None if it wasn't.
+        transcribed: Indexes of the content parts whose transcript has come.
     """
 
     id: str
@@ -49,6 +51,8 @@ class Entry:
     transcribing_until: float | None = None
     received_audio_ms: float = 0.0
     heard: Heard | None = None
+    uncut: str | None = None
+    transcribed: frozenset[int] = frozenset()
     _content: list[ChatContent] = field(default_factory=list, repr=False)  # of a message, before any cut
     _previous: str | None = field(default=None, repr=False)  # ids, so that no cycle keeps entries alive
     _next: str | None = field(default=None, repr=False)
@@ -77,6 +81,7 @@ class Entry:
             return
         self.chat.interrupted = True
         text, others = self.chat.text_content, self.chat.images
+        self.uncut = text
         if self.heard.transcript is not None:
             text = self.heard.transcript
         elif self.received_audio_ms > self.heard.audio_ms:
@@ -203,15 +208,26 @@ class Mirror(Undoable):
         entry._show()
         return True
 
-    def append_text(self, item_id: str, text: str, confidence: float | None = None) -> bool:
-        """Adds what was said to a message, with the transcriber's confidence; empty text adds no part."""
+    def append_text(
+        self, item_id: str, text: str, confidence: float | None = None, content_index: int | None = None
+    ) -> bool:
+        """Adds what was said to a message, with the transcriber's confidence; empty text adds no part.
+
+        With the index of the part in which it was said, it takes the place of the words that the part came with.
+        """
         entry = self._message(item_id)
         if entry is None:
             return False
         assert isinstance(entry.chat, ChatMessage)
         if text:
-            entry._content.append(text)
+            carried = None if content_index is None else _words_of_part(entry.item, content_index)
+            if carried is not None and carried in entry._content:
+                entry._content[entry._content.index(carried)] = text
+            else:
+                entry._content.append(text)
             entry._show()
+        if content_index is not None:
+            entry.transcribed |= {content_index}
         if confidence is not None:
             entry.chat.transcript_confidence = confidence
         return True
@@ -231,6 +247,14 @@ class Mirror(Undoable):
         entry.heard = Heard(audio_end_ms, transcript)
         entry._show()
         return True
+
+    def as_cut(self, item: ChatItem) -> ChatItem:
+        """Returns the item, or, if it is a copy from before a message was cut, the message as it is now."""
+        entry = self._entries.get(item.id)
+        if entry is None or entry.uncut is None or not isinstance(item, ChatMessage):
+            return item
+        is_older = not item.interrupted and item.text_content == entry.uncut
+        return entry.chat if is_older and entry.chat is not None else item
 
     def protected(self, now: float) -> set[str]:
         """Returns the ids of the items that are being generated, or transcribed at the time `now`."""
@@ -272,3 +296,10 @@ class Mirror(Undoable):
         else:
             self._touch(second)
             self._entries[second]._previous = first
+
+
+def _words_of_part(item: Item, content_index: int) -> str | None:
+    """The transcript that a content part came with."""
+    if not isinstance(item, MessageItem) or not 0 <= content_index < len(item.content):
+        return None
+    return given(item.content[content_index].transcript, "") or None

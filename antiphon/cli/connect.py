@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import typer
 
 from antiphon import RealtimeModel, defaults
+from antiphon.endpoint import websocket_url
 
 BaseUrl = Annotated[
     str | None, typer.Option(help="Address of the API; else OPENAI_BASE_URL, else the public one.")
@@ -43,6 +44,9 @@ def make_model(given: Options, **further: Any) -> RealtimeModel:
         ValueError: A key or an address is missing or wrong; the message says how to give it.
     """
     if given.azure_deployment is not None:
+        address = given.base_url or given.azure_endpoint or os.environ.get("AZURE_OPENAI_ENDPOINT")
+        if address:
+            websocket_url(address, given.model, azure=True)
         return RealtimeModel.with_azure(
             azure_deployment=given.azure_deployment,
             azure_endpoint=given.azure_endpoint,
@@ -54,7 +58,14 @@ def make_model(given: Options, **further: Any) -> RealtimeModel:
     if given.azure_endpoint is not None or given.api_version is not None:
         raise ValueError("--azure-endpoint and --api-version need --azure-deployment")
     address = given.base_url or os.environ.get("OPENAI_BASE_URL") or defaults.OPENAI_BASE_URL
-    if not os.environ.get("OPENAI_API_KEY") and is_this_machine(address):
+    # Before the key is looked for: one that is missing would hide an address that is wrong.
+    websocket_url(address, given.model)
+    if not os.environ.get("OPENAI_API_KEY"):
+        if not is_this_machine(address):
+            raise ValueError(
+                f"no API key for {urlsplit(address).netloc.rpartition('@')[2]}: set OPENAI_API_KEY, or give "
+                "another address with --base-url; only a server on this machine needs no key"
+            )
         # A server of one's own, such as `antiphon serve`, takes any.
         further["api_key"] = "none"
     return RealtimeModel(base_url=given.base_url, model=given.model, **further)

@@ -27,6 +27,7 @@ _SKEW_S: Final = 60.0
 _EXPIRES_DAYS: Final = 14
 _DAY_S: Final = 86_400
 _LISTEN_S: Final = 1.0
+_SKIP_AUDIO: Final = "--no-audio leaves this check out"
 _EXTRAS: Final = {"local": "websockets", "devices": "sounddevice", "video": "PIL"}
 
 
@@ -135,7 +136,8 @@ def examine_audio() -> list[Finding]:
     try:
         devices = list_devices()
     except DeviceError as error:
-        return [Finding("audio", "wrong", str(error), "or use --in and --out, which need no devices")]
+        fix = f"or use --in and --out, which need no devices; {_SKIP_AUDIO}"
+        return [Finding("audio", "wrong", str(error), fix)]
     findings = []
     for name, wanted in (
         ("microphone", next((device for device in devices if device.default_input), None)),
@@ -146,7 +148,8 @@ def examine_audio() -> list[Finding]:
         ]
         if wanted is None:
             fix = f"plug one in, or name one of these: {', '.join(others)}" if others else "plug one in"
-            findings.append(Finding(name, "wrong", "the system has no default one", fix))
+            detail = "the system has no default one"
+            findings.append(Finding(name, "wrong", detail, f"{fix}; {_SKIP_AUDIO}"))
         else:
             detail = f"{wanted.name} (of {', '.join(others)})"
             findings.append(Finding(name, "ok", detail))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 
 import msgspec
 import numpy as np
@@ -13,6 +14,10 @@ from antiphon.recording.reader import Recording
 
 # Chunks are sent when they are full and a thread has time: gaps below this are not silence but its delay.
 JITTER_SECONDS = 0.25
+# So long are chunks looked at for the one that was sent with the least delay.
+WINDOW_SECONDS = 1.0
+# Below this, what the chunks tell of the clock is no reason to cut the sound.
+STEP_SECONDS = 0.02
 
 
 class Stretch(msgspec.Struct, frozen=True, kw_only=True):
@@ -145,19 +150,42 @@ def _user(recording: Recording) -> list[Stretch]:
 
 
 def _ending_when_sent(chunks: list[tuple[float, AudioRef]], rate: int) -> list[tuple[float, int, int]]:
-    """Place the chunks of a connection, from the last to the first, as (t, start, samples)."""
+    """Place the chunks of a connection, as (t, start, samples)."""
     placed: list[tuple[float, int, int]] = []
-    follower = float("inf")
-    for sent_at, ref in reversed(chunks):
-        goes_on = follower - sent_at < JITTER_SECONDS
-        begin = (follower if goes_on else sent_at) - ref.samples / rate
-        if goes_on and placed[-1][1] == ref.start + ref.samples:
-            _, _, samples = placed.pop()
-            placed.append((begin, ref.start, ref.samples + samples))
+    end = float("-inf")
+    for (_, ref), (begin, confirmed) in zip(chunks, _begins(chunks, rate), strict=True):
+        late = begin - end
+        goes_on = -STEP_SECONDS < late < (STEP_SECONDS if confirmed else JITTER_SECONDS)
+        if goes_on and sum(placed[-1][1:]) == ref.start:
+            t, start, samples = placed.pop()
+            placed.append((t, start, samples + ref.samples))
         else:
-            placed.append((begin, ref.start, ref.samples))
-        follower = begin
-    return placed[::-1]
+            placed.append((end if goes_on else begin, ref.start, ref.samples))
+        end = placed[-1][0] + placed[-1][2] / rate
+    return placed
+
+
+def _begins(chunks: list[tuple[float, AudioRef]], rate: int) -> list[tuple[float, bool]]:
+    """When each chunk began, and whether those sent soon after it confirm it.
+
+    A chunk ended before it was sent, and before those that follow on it began. How long before is seen from the one
+    that was sent with the least delay. Only those of the next second are asked: the sender's clock is not this one,
+    and audio may be missing.
+    """
+    begins: list[tuple[float, bool]] = []
+    ahead: deque[tuple[float, float]] = deque()  # (sent, when the connection's audio began), least delay last
+    at = sum(ref.samples for _, ref in chunks)
+    for sent_at, ref in reversed(chunks):
+        began = sent_at - at / rate
+        at -= ref.samples
+        while ahead and ahead[-1][0] > sent_at + WINDOW_SECONDS:
+            ahead.pop()
+        confirmed = bool(ahead)
+        while ahead and ahead[0][1] >= began:
+            ahead.popleft()
+        ahead.appendleft((sent_at, began))
+        begins.append((ahead[-1][1] + at / rate, confirmed))
+    return begins[::-1]
 
 
 # -- the model --------------------------------------------------------------------------------------------

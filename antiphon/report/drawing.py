@@ -8,7 +8,7 @@ from antiphon.report.digest import Digest
 from antiphon.report.drafts import ResponseDraft, SpokenDraft, WordsDraft
 from antiphon.report.picture import Picture, Response, Spoken, Words
 from antiphon.report.prices import Prices, tokens_of, total
-from antiphon.report.sound import waves
+from antiphon.report.sound import first_audible, waves
 
 # What was not played of an item counts as cut, or left unsaid, from here on: players keep a few frames back.
 UNHEARD_SECONDS = 0.1
@@ -29,7 +29,8 @@ def draw(recording: Recording, timeline: Timeline, mix: Int16Array, prices: Pric
     spoken = _spoken(digest, timeline, recording.rate("out"))
     speech = sorted((draft.finish() for draft in digest.speech.values()), key=lambda span: span.start)
     speech_ends = [span.end for span in speech if span.end is not None]
-    responses = [_response(draft, spoken, speech_ends, ended, prices) for draft in digest.responses.values()]
+    sounds = _sounds(spoken, timeline, mix)
+    responses = [_response(draft, sounds, speech_ends, ended, prices) for draft in digest.responses.values()]
     header = recording.header
     user, assistant = waves(mix, timeline.rate)
     return Picture(
@@ -76,15 +77,26 @@ def _spoken_item(draft: SpokenDraft, stretches: list[Stretch], rate: int) -> Spo
     )
 
 
+def _sounds(spoken: dict[str, Spoken], timeline: Timeline, mix: Int16Array) -> list[tuple[float, str]]:
+    """Where the stretches of the model's voice can be heard first, and whose they are, by time."""
+    began, rate = timeline.began, timeline.rate
+    sounds: list[tuple[float, str]] = []
+    for item in spoken.values():
+        for start, end in item.heard:
+            at = first_audible(mix[round((start - began) * rate) : round((end - began) * rate), 1])
+            if at is not None:
+                sounds.append((start + at / rate, item.response))
+    return sorted(sounds)
+
+
 def _response(
     draft: ResponseDraft,
-    spoken: dict[str, Spoken],
+    sounds: list[tuple[float, str]],
     speech_ends: list[float],
     ended: float,
     prices: Prices | None,
 ) -> Response:
-    sounds = [item.heard[0][0] for item in spoken.values() if item.response == draft.id and item.heard]
-    first_heard = min(sounds, default=None)
+    first_heard = next((t for t, response in sounds if response == draft.id), None)
     return Response(
         id=draft.id,
         created=draft.created,
@@ -93,17 +105,15 @@ def _response(
         reason=draft.reason,
         first_audio=draft.first_audio,
         first_heard=first_heard,
-        waited=None if first_heard is None else _waited(first_heard, speech_ends, spoken),
+        waited=None if first_heard is None else _waited(first_heard, speech_ends, sounds),
         tokens=None if draft.usage is None else tokens_of(draft.usage, prices),
     )
 
 
-def _waited(first_heard: float, speech_ends: list[float], spoken: dict[str, Spoken]) -> float | None:
+def _waited(first_heard: float, speech_ends: list[float], sounds: list[tuple[float, str]]) -> float | None:
     """How long the user waited for this sound; None if the model spoke meanwhile, or the user hadn't."""
     asked = max((end for end in speech_ends if end <= first_heard), default=None)
-    if asked is None or any(
-        asked < start < first_heard for item in spoken.values() for start, _ in item.heard
-    ):
+    if asked is None or any(asked < t < first_heard for t, _ in sounds):
         return None
     return first_heard - asked
 

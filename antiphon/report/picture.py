@@ -77,8 +77,9 @@ class Response(Shown, frozen=True, kw_only=True):
         status: As the server said; "lost" after a drop, "open" at the end of the recording.
         reason: The server's details.
         first_audio: When its first audio arrived.
-        first_heard: When its first audio sounded.
-        waited: Seconds from the end of the user's speech before it to the first sound.
+        first_heard: When its first sound was heard: a voice may begin with silence.
+        waited: Seconds from the end of the user's speech before it, as the server heard it (with the silence that told
+            it), to the first sound. Of the responses to one turn, only the first that was heard has it.
         tokens: What it used.
     """
 

@@ -18,6 +18,8 @@ from antiphon.report.picture import Wave
 # page stays small.
 BINS_PER_SECOND = 100
 MAX_BINS = 400_000
+# Below this, of 32767 (-60 dBFS), nobody hears anything: synthetic voices begin with silence, often 200 ms of it.
+AUDIBLE = 33
 # Speech is clear at this quality of Vorbis, and half an hour of it takes 10 MB. (Opus takes as much, and four times as
 # long to make; FLAC takes 60 MB.)
 COMPRESSION = 0.9
@@ -51,6 +53,17 @@ def _wave(peaks: NDArray[np.int32], rate: float) -> Wave:
     loudest = max(int(peaks.max(initial=0)), 1)
     scaled = np.sqrt(peaks / loudest) * 255
     return Wave(peaks=pybase64.b64encode(scaled.astype(np.uint8).tobytes()).decode(), rate=rate)
+
+
+def first_audible(voice: Int16Array) -> int | None:
+    """Where the first sample stands that can be heard; None if there is none.
+
+    Args:
+        voice: int16, shape (samples,).
+    """
+    # Not by np.abs: the negative of the least int16 is none.
+    loud = (voice > AUDIBLE) | (voice < -AUDIBLE)
+    return int(loud.argmax()) if loud.any() else None
 
 
 def encode(mix: Int16Array, rate: int) -> Sound:

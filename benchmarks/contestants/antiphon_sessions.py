@@ -7,7 +7,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.checks import check_density, check_tone, tone_frames
+from benchmarks.checks import check_density, check_tone, tone_frames, turns
 from benchmarks.measure import PATIENCE_S, Server, Window, age_ms, check, rss_growth, rss_mb, threads
 from benchmarks.wire import stamped_push
 
@@ -145,8 +145,6 @@ class Crowd:
             for pair in zip(self._queues, self.latencies, strict=True)
         ]
         self._threads.append(threading.Thread(target=self._push))
-        for session in self.alive:
-            session.clear_audio()
         for thread in self._threads:
             thread.start()
 
@@ -157,12 +155,14 @@ class Crowd:
 
     def _push(self) -> None:
         due = time.monotonic()
-        for turn in range(self.seconds * 100):
+        for turn, (beginning, talking) in enumerate(turns(self.alive, self.seconds)):
             if turn == self.seconds * 50:
                 ours = sum(thread.is_alive() for thread in self._threads)
                 # The main thread is ours too.
                 self.engine_threads = threads() - ours - 1
-            for session in self.alive:
+            for session in beginning:
+                session.clear_audio()
+            for session in talking:
                 session.push_audio(stamped_push(), 24_000, 1)
             due += 0.01
             time.sleep(max(0.0, due - time.monotonic()))

@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import Any, Self
 
-from benchmarks.checks import check_density, check_tone, tone_frames
+from benchmarks.checks import check_density, check_tone, tone_frames, turns
 from benchmarks.measure import PATIENCE_S, Server, Window, age_ms, check, rss_growth, rss_mb, threads
 from benchmarks.wire import stamped_push
 
@@ -191,8 +191,6 @@ class Crowd:
             asyncio.create_task(self._consume(*pair))
             for pair in zip(self._queues, self.latencies, strict=True)
         ]
-        for session in self._alive:
-            session.clear_audio()
         self._tasks.append(asyncio.create_task(self._push()))
 
     async def join(self) -> None:
@@ -203,10 +201,12 @@ class Crowd:
         from livekit import rtc
 
         due = time.monotonic()
-        for turn in range(self.seconds * 100):
+        for turn, (beginning, talking) in enumerate(turns(self._alive, self.seconds)):
             if turn == self.seconds * 50:
                 self.threads = threads()
-            for session in self._alive:
+            for session in beginning:
+                session.clear_audio()
+            for session in talking:
                 session.push_audio(rtc.AudioFrame(stamped_push(), 24_000, 1, 240))
             due += 0.01
             await asyncio.sleep(max(0.0, due - time.monotonic()))

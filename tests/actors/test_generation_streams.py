@@ -285,12 +285,18 @@ def test_an_announced_call_whose_item_is_never_done_comes_with_the_response(case
     assert (call.call_id, call.name, call.arguments) == ("call_1", "look", '{"a": 1}')
 
 
-def test_a_call_without_a_name_waits_for_it(case: Any) -> None:
+def test_a_call_without_a_name_waits_for_it_only_if_its_item_was_announced(case: Any) -> None:
     generation = begin(case)
-    case.wire.reply(
-        w.arguments_done("r1", "c1", "call_1", ""), w.output_done("r1", w.call("c1", "call_1", "look"))
-    )
-    assert generation.function_stream.get(0).name == "look"
+    end = (w.arguments_done("r1", "c1", "call_1", ""), w.output_done("r1", w.call("c1", "call_1", "look")))
+    case.wire.reply(*end)
+    assert generation.function_stream.get(0).name == ""
+    second = begin(case, "r2")
+    case.wire.reply(w.output_added("r2", w.call("c2", "call_2", "look", "")))
+    case.wire.reply(w.arguments_done("r2", "c2", "call_2", ""))
+    with pytest.raises(TimeoutError):
+        second.function_stream.get(0)
+    case.wire.reply(w.output_done("r2", w.call("c2", "call_2", "look")))
+    assert second.function_stream.get(0).name == "look"
     case.wire.reply(w.done("r1"))
     assert drain(generation.function_stream) == []
 

@@ -9,7 +9,8 @@ import wire as w
 
 import antiphon.protocol as p
 from antiphon import HostedMcpTool, McpApprovalFilter, McpToolFilter, RealtimeError, function_tool
-from antiphon.actors.mcp_calls import RESULT_SECONDS
+from antiphon.actors import messages as m
+from antiphon.actors.mcp_calls import REMEMBERED, RESULT_SECONDS
 
 LABEL = "docs"
 SEARCH = '{"word":"sand"}'
@@ -246,6 +247,27 @@ def test_a_tool_that_wants_no_reply_gets_none(case: Any, refused: bool) -> None:
         case.wire.reply(began(), w.done("r1"), completed(), item_done(call_item(output="1")))
         assert calls(case)[-1] == ("completed", "1")
     assert not case.creates()
+
+
+# -- what is remembered -------------------------------------------------------------------------------
+
+
+def test_of_a_long_calls_calls_only_the_last_are_remembered(case: Any) -> None:
+    case.wire.reply(w.created("r1"), *announced("r1", "open"), began("open"))
+    for number in range(2 * REMEMBERED):
+        item_id = f"mcp_{number}"
+        end = item_done(call_item(item_id, output="found"))
+        case.wire.reply(*announced("r1", item_id), began(item_id), completed(item_id), end)
+        case.wire.reply(item_done(request_item(f"mcpr_{number}")))
+    told = len(calls(case))
+    core = case.session._actors.strand.actor(m.GENERATION).core
+    assert list(core._mcp) == ["open"]
+    assert len(core._mcp_ended) == len(core._mcp_requests) == REMEMBERED
+    case.wire.reply(began(item_id), completed(item_id), end, w.output_done("r1", end.item))
+    assert len(calls(case)) == told
+    case.wire.reply(completed("open"), item_done(call_item("open", output="at last")), w.done("r1"))
+    assert calls(case)[-1] == ("completed", "at last")
+    assert len(case.creates()) == 1
 
 
 # -- approval -----------------------------------------------------------------------------------------

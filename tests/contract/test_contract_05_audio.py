@@ -87,6 +87,18 @@ def test_floats_beyond_one_are_clipped(line: Line) -> None:
     assert (got.max(), got.min()) == (32767, -32768)
 
 
+def test_floats_on_another_scale_are_warned_about_once_in_a_session(dial: Dial, caplog: Any) -> None:
+    first = dial()
+    first.session.push_audio(np.tile(np.float32([1.2, -1.2]), 2400), WIRE)
+    first.session.push_audio(NOISE, WIRE)
+    assert "32768" not in caplog.text, "a filter's overshoot is no other scale"
+    for line in (first, dial()):
+        for kind in (np.float32, np.float64):
+            line.session.push_audio(NOISE.astype(kind), WIRE)
+    warnings = [record for record in caplog.records if "divide by 32768" in record.getMessage()]
+    assert [record.levelname for record in warnings] == ["WARNING"] * 2
+
+
 @pytest.mark.parametrize(
     ("pushed", "rate", "channels", "words"),
     [

@@ -215,6 +215,31 @@ def test_not_of_two_requests(line: Line) -> None:
     assert not any(future.done() for future in futures)
 
 
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_without_metadata_a_second_response_at_a_time_is_the_one_beside(line: Line, cancelled: bool) -> None:
+    beside, _ = line.ask(conversation="none")
+    line.peer.send(w.committed())
+    line.peer.send(w.created("r1"))
+    running_one = line.wait("generation_created")
+    line.heard()
+    if cancelled:
+        beside.cancel()
+    line.peer.send(w.created("r2"))
+    waiting = line.session.generate_reply()
+    sent = line.sent()
+    if cancelled:
+        assert sent == [{"type": CANCEL, "response_id": "r2"}]
+    else:
+        assert sent == []
+        assert beside.result(PATIENCE).response_id == "r2"
+    line.peer.send(w.done("r2"))
+    assert line.sent() == []
+    assert not running_one.done.done()
+    line.peer.send(w.done("r1"))
+    line.peer.expect("response.create")
+    assert not waiting.done()
+
+
 def test_not_on_a_connection_that_has_echoed(line: Line) -> None:
     running(line)
     line.peer.send(w.done("r1"))

@@ -13,7 +13,7 @@ from contract_line import PATIENCE, Line, drain
 from scripted_server import ScriptedServer
 
 import antiphon.protocol as p
-from antiphon import RealtimeError, decode_alaw
+from antiphon import FunctionCall, RealtimeError, decode_alaw, function_tool
 
 Dial = Callable[..., Line]
 SECOND = np.arange(24_000, dtype=np.int16)
@@ -140,6 +140,41 @@ def test_a_call_known_only_by_its_arguments(line: Line, announced: bool) -> None
     assert [one.arguments for one in left] == (['{"n":1}'] if announced else [])
 
 
+def test_a_call_without_a_name_is_handed_out_at_once_too(line: Line) -> None:
+    generation = begin(line, "r1", w.arguments_done("r1", "c1", "call_1", name="", arguments='{"n":1}'))
+    call = generation.function_stream.get(0)
+    assert (call.call_id, call.name, call.arguments) == ("call_1", "", '{"n":1}')
+    send(line, w.output_done("r1", w.call("c1", "call_1", arguments='{"n":1}')), w.done("r1"))
+    assert drain(generation.function_stream) == []
+
+
+@pytest.mark.parametrize("named", ["in its item", "when the response is done", "never"])
+def test_a_call_without_a_name_is_run_when_its_name_is_known(line: Line, named: str) -> None:
+    @function_tool
+    def look(place: str) -> str:
+        """Look."""
+        return f"seen: {place}"
+
+    line.session.update_tools([look], auto_execute=True)
+    line.peer.expect("session.update")
+    arguments = '{"place":"sea"}'
+    item = w.call("c1", "call_1", "look", arguments)
+    begin(line, "r1", w.arguments_done("r1", "c1", "call_1", name="", arguments=arguments))
+    assert line.sent() == []
+    if named == "in its item":
+        send(line, w.output_done("r1", item))
+    else:
+        send(line, w.done("r1", output=[item] if named != "never" else []))
+    output = line.peer.expect_item()["item"]
+    assert output["call_id"] == "call_1"
+    assert output["output"].startswith("Error: there is no tool" if named == "never" else "seen: sea")
+    if named == "in its item":
+        send(line, w.done("r1", output=[item]))
+    assert [event["type"] for event in line.sent()] == ["response.create"]
+    (call,) = (one for one in line.session.chat_ctx.items if isinstance(one, FunctionCall))
+    assert call.name == ("" if named == "never" else "look")
+
+
 @pytest.mark.parametrize("where", ["delta", "done"])
 def test_a_message_that_was_never_announced(line: Line, where: str) -> None:
     generation = begin(line)
@@ -248,6 +283,27 @@ def test_a_text_sessions_messages_are_text_from_the_start(dial: Dial) -> None:
     assert message.audio_stream.closed
     send(line, w.text("r1", "m1", "Hi", start_time=1.5), w.done("r1"))
     assert [text.start_time for text in drain(message.text_stream)] == [1.5]
+
+
+def test_a_spoken_reply_in_a_text_session(dial: Dial) -> None:
+    line = dial(modalities=["text"])
+    future, request = line.ask(modalities=["audio"])
+    send(line, w.created("r1", request), w.output_added("r1", w.message("m1")))
+    message = future.result(PATIENCE).message_stream.get(PATIENCE)
+    assert not message.modalities.done()
+    send(line, w.audio("r1", "m1", [1, 2]), w.transcript("r1", "m1", "Hi."), w.done("r1"))
+    assert [frame.data.tolist() for frame in drain(message.audio_stream)] == [[1, 2]]
+    assert line.of("metrics_collected")[-1].ttft >= 0
+
+
+def test_a_written_reply_in_an_audio_session(line: Line, caplog: Any) -> None:
+    future, request = line.ask(modalities=["text"])
+    send(line, w.created("r1", request), w.text("r1", "m1", "Hi."), w.done("r1"))
+    message = future.result(PATIENCE).message_stream.get(PATIENCE)
+    assert message.modalities.result(0) == ["text"]
+    assert message.audio_stream.closed
+    assert line.of("metrics_collected")[-1].ttft >= 0
+    assert "text came in an audio session" not in caplog.text
 
 
 # -- ends ---------------------------------------------------------------------------------------------

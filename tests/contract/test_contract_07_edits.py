@@ -282,6 +282,55 @@ def test_items_without_a_chat_form_are_left_alone(line: Line) -> None:
     assert edit(line, ChatContext.empty())[1] == []
 
 
+@pytest.mark.parametrize("change", ["create", "replace"])
+def test_items_without_a_chat_form_keep_the_head(line: Line, change: str) -> None:
+    listed = p.McpListToolsItem(id="x", server_label="s", tools=[])
+    mirror(line, listed, w.message("a", "one", kind="input_text", role="user"))
+    first = ChatMessage("user", "new", id="b" if change == "create" else "a")
+    there = [item for item in line.session.chat_ctx.items if item.id != first.id]
+    future, sent = edit(line, ChatContext([first, *there]))
+    assert shape(sent)[-1] == ("create", first.id, "x")
+    acknowledge(line, *sent)
+    future.result(PATIENCE)
+
+
+def test_a_copy_older_than_a_cut_does_not_bring_back_what_was_cut(line: Line) -> None:
+    words = p.ContentPart(type="output_audio", transcript="one two")
+    older = mirror(line, p.MessageItem(id="a", role="assistant", content=[words]))
+    line.session.truncate("a", ["audio"], 500, "one")
+    line.peer.expect("conversation.item.truncate")
+    cut = p.ConversationItemTruncated(item_id="a", content_index=0, audio_end_ms=500)
+    line.peer.send(cut)
+    line.heard()
+    older.add_message(role="user", content="go on", id="b")
+    future, sent = edit(line, older)
+    assert shape(sent) == [("create", "b", "a")]
+    acknowledge(line, *sent)
+    future.result(PATIENCE)
+    assert [item.text_content for item in line.session.chat_ctx.items] == ["one", "go on"]
+
+    edited = line.session.chat_ctx
+    edited.items[0].content = ["one two"]
+    future, sent = edit(line, edited)
+    assert shape(sent) == [("delete", "a"), ("create", "a", "root")], (
+        "what was read after the cut can restore it"
+    )
+    acknowledge(line, *sent)
+    future.result(PATIENCE)
+
+
+def test_a_copy_older_than_a_cut_and_a_drop_does_not_bring_it_back(line: Line) -> None:
+    words = p.ContentPart(type="output_audio", transcript="one two")
+    older = mirror(line, p.MessageItem(id="a", role="assistant", content=[words]))
+    line.session.truncate("a", ["audio"], 500, "one")
+    line.peer.expect("conversation.item.truncate")
+    line.peer.drop()
+    line.answer()
+    assert line.peer.expect_item()["item"]["content"] == [{"type": "output_text", "text": "one"}]
+    line.wait("session_reconnected")
+    assert edit(line, older)[1] == []
+
+
 # -- the report -----------------------------------------------------------------------------------------
 
 

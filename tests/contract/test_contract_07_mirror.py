@@ -11,7 +11,7 @@ import wire as w
 from contract_line import Line
 
 import antiphon.protocol as p
-from antiphon import ChatMessage, FunctionCall, FunctionCallOutput, ImageContent
+from antiphon import ChatMessage, FunctionCall, FunctionCallOutput, ImageContent, RealtimeModelMetrics
 
 Dial = Callable[..., Line]
 NAMES = ["conversation.item.added", "conversation.item.created"]
@@ -192,6 +192,35 @@ def test_deltas_accumulate_and_completed_ends_them(line: Line) -> None:
     completed(line, "To be.")
     assert transcribed(line) == [("u", "to", False), ("u", "to be", False), ("u", "To be.", True)]
     assert [item.text_content for item in line.session.chat_ctx.items] == ["To be."]
+
+
+def test_a_transcript_that_comes_twice_counts_once(line: Line) -> None:
+    announce(line, SPOKEN, None)
+    completed(line, "To be.")
+    completed(line, "To be.", usage={"type": "duration", "seconds": 2.5})
+    assert transcribed(line) == [("u", "To be.", True)]
+    assert [item.text_content for item in line.session.chat_ctx.items] == ["To be."]
+    assert all(isinstance(metrics, RealtimeModelMetrics) for metrics in line.of("metrics_collected"))
+
+
+@pytest.mark.parametrize("how", ["added", "done"])
+def test_a_transcript_replaces_what_its_item_carried(line: Line, how: str) -> None:
+    carried = {**SPOKEN, "content": [{"type": "input_audio", "transcript": "to b"}]}
+    announce(line, carried if how == "added" else SPOKEN, None)
+    if how == "done":
+        line.peer.send("conversation.item.done", item=carried, previous_item_id=None)
+    completed(line, "To be.")
+    line.heard()
+    assert [item.text_content for item in line.session.chat_ctx.items] == ["To be."]
+
+
+def test_each_part_of_an_item_has_its_transcript(line: Line) -> None:
+    part = {"type": "input_audio"}
+    announce(line, {**SPOKEN, "content": [part, part]}, None)
+    completed(line, "To be")
+    line.peer.send(f"{TRANSCRIPTION}.completed", item_id="u", content_index=1, transcript="or not.")
+    line.heard()
+    assert [item.text_content for item in line.session.chat_ctx.items] == ["To be\nor not."]
 
 
 def test_deltas_accumulate_per_item_and_content_index(line: Line) -> None:

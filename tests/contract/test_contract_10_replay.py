@@ -188,6 +188,23 @@ def test_acknowledged_edits_are_not_said_twice(line: Line) -> None:
     assert line.sent() == []
 
 
+def test_an_approval_is_over_with_its_connection(line: Line) -> None:
+    """The request that it answers is known only to the server that asked: the next would refuse the answer."""
+    request = {"id": "q", "type": "mcp_approval_request", "server_label": "s", "name": "f", "arguments": "{}"}
+    mirror(line, TEXT, request)
+    line.session.approve("q", True)
+    assert line.peer.expect(CREATE)["item"]["type"] == "mcp_approval_response"
+    line.peer.drop()
+    line.answer()
+    assert line.peer.expect_item()["item"]["id"] == "u"
+    assert line.sent() == []
+    line.wait("session_reconnected")
+    line.peer.drop()
+    line.answer()
+    assert line.peer.expect_item()["item"]["id"] == "u"
+    assert line.sent() == []
+
+
 def test_pending_replies_fail_and_streams_end(line: Line) -> None:
     line.peer.send(w.created("r1"))
     line.peer.send(w.transcript("r1", "m1", "so f"))

@@ -30,6 +30,7 @@ def free_port(kind: socket.SocketKind) -> int:
 
 def wait_listening(port: int, program: subprocess.Popen[str]) -> None:
     """Wait until a program takes connections."""
+    # Looked for again and again: the programs don't say when they listen.
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline and program.poll() is None:
         try:

@@ -126,6 +126,7 @@ def test_ctrl_c_stops_it_soon_and_it_goes_on_where_it_was(tmp_path) -> None:
     for number in range(1, count):
         shutil.copy(questions / "00.wav", questions / f"{number:02}.wav")
     with running(questions, "--out", out, "--at-once", 2) as program:
+        # Looked for again and again: into a pipe the progress bar is only printed at the end.
         deadline = time.monotonic() + PATIENCE
         while not (out.is_dir() and names(out, ".txt")):
             assert time.monotonic() < deadline, "nothing was answered"

@@ -59,6 +59,7 @@ def count(screen: str, colour: str, box: tuple[int, int, int, int]) -> int:
 
 def wait(condition: Callable[[], bool], what: str) -> None:
     """Wait until something is so."""
+    # Looked at again and again, as a person would: a picture tells nobody that it has changed.
     deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline, f"never: {what}"

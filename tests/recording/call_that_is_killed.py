@@ -19,4 +19,5 @@ while True:
     # Each block holds its own number.
     session.push_audio(np.full(BLOCK, number % 30_000, np.int16), 24_000, 1)
     number += 1
+    # The pace of a sound card; nothing is waited for.
     time.sleep(max(0.0, began + number * BLOCK / 24_000 - time.monotonic()))

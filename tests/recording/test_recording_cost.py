@@ -39,6 +39,7 @@ def test_the_writer_takes_a_small_part_of_a_core(
         for tick in range(700):
             session.push_audio(said[tick * BLOCK : (tick + 1) * BLOCK], WIRE, 1)
             playback.read(BLOCK)
+            # The pace of a sound card; nothing is waited for.
             time.sleep(max(0.0, began + (tick + 1) / 100 - time.monotonic()))
         share = (time.clock_gettime(clock) - before) / (time.monotonic() - began)
         asking.join()

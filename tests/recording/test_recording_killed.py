@@ -8,6 +8,7 @@ import subprocess
 import sys
 import wave
 from pathlib import Path
+from subprocess import PIPE
 
 import numpy as np
 import soundfile
@@ -53,22 +54,22 @@ def test_sigkill_leaves_what_was_said_until_just_before(file: Path) -> None:
 def test_the_end_of_the_process_writes_what_was_noted(file: Path) -> None:
     program = f"""
 from antiphon import RealtimeModel
-import sys, time
+import sys
 session = RealtimeModel(base_url=sys.argv[1], api_key="any").session(start=False)
 session.record({str(file)!r})
 session.start()
 session.wait_open(20)
 session.update_instructions("the last words")
-time.sleep(0.05)
+sys.stdin.read()
 """
     with LocalServer(Script()) as server:
-        done = subprocess.run(
-            [sys.executable, "-c", program, server.url],
-            timeout=50,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert (done.returncode, done.stderr) == (0, "")
+        command = [sys.executable, "-c", program, server.url]
+        with subprocess.Popen(command, stdin=PIPE, stderr=PIPE, text=True) as call:
+            server.log.wait_for(
+                lambda record: record.event.get("session", {}).get("instructions") == "the last words", 30.0
+            )
+            # Its input ends, and so it does.
+            _, complaints = call.communicate(timeout=20)
+        assert (call.returncode, complaints) == (0, "")
         noted = [frame.event for frame in recording.read(file).frames]
         assert noted == [record.event for record in server.log.received()]

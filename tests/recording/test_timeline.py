@@ -70,6 +70,34 @@ def test_what_is_said_without_a_pause_has_none_in_it_although_threads_are_late(c
     assert (stretch.start, stretch.samples, stretch.connection) == (0, 5 * CHUNK, 1)
 
 
+def test_one_late_chunk_at_the_end_does_not_move_what_came_before(call: Call) -> None:
+    for t in (1.1, 1.2, 1.3, 1.5):
+        call.sent(t)
+    [stretch] = recording.lay_out(call.read()).user
+    assert stretch.t == pytest.approx(1.0)
+
+
+def test_a_clock_that_runs_fast_does_not_move_what_was_said_long_before(call: Call) -> None:
+    """10 ms are sent too much each second, as by a sound card with another clock; a real one is slower to do it."""
+    sent = [1.1 + number * 0.099 for number in range(100)]
+    for t in sent:
+        call.sent(t)
+    timeline = recording.lay_out(call.read())
+    for number in (0, 50, 99):
+        assert timeline.input_time(1, 100 * (number + 1)) == pytest.approx(sent[number], abs=0.03)
+
+
+@pytest.mark.parametrize("missing", [0.1, 0.2])
+def test_audio_that_is_missing_does_not_move_what_comes_after_it(call: Call, missing: float) -> None:
+    before = [1.1 + number * 0.1 for number in range(20)]
+    after = [3.1 + missing + number * 0.1 for number in range(20)]
+    for t in (*before, *after):
+        call.sent(t)
+    first, second = recording.lay_out(call.read()).user
+    assert (first.t, first.samples) == (pytest.approx(1.0), 20 * CHUNK)
+    assert (second.t, second.samples) == (pytest.approx(3.0 + missing), 20 * CHUNK)
+
+
 def test_a_pause_stays_one(call: Call) -> None:
     for t in (1.1, 1.2, 3.0):
         call.sent(t)

@@ -97,7 +97,10 @@ class Page:
         return answer["result"].get("value")
 
     def wait(self, condition: str) -> None:
-        """Wait until a JavaScript expression is true."""
+        """Wait until a JavaScript expression is true.
+
+        It is asked again and again: a promise inside the page would be lost when another page is opened.
+        """
         deadline = time.monotonic() + PATIENCE
         while not self.get(condition):
             assert time.monotonic() < deadline, f"never true: {condition}"
@@ -210,7 +213,10 @@ def chromium(profile: Path) -> Iterator[Page]:
 
 
 def _address(profile: Path, process: subprocess.Popen[bytes]) -> str:
-    """Where the DevTools of the first page listen."""
+    """Where the DevTools of the first page listen.
+
+    Chromium tells the port in a file, and the page comes some time after it: there is nothing to await but both.
+    """
     deadline = time.monotonic() + PATIENCE
     port_file = profile / "DevToolsActivePort"
     while time.monotonic() < deadline:

@@ -148,13 +148,22 @@ class Scene:
         self.received(end + 0.7, kind, item_id=item, transcript=text)
 
     def model_says(
-        self, name: str, created: float, seconds: float, text: str, heard: float | None = None
+        self,
+        name: str,
+        created: float,
+        seconds: float,
+        text: str,
+        heard: float | None = None,
+        silence: float = 0.0,
     ) -> None:
-        """A response whose audio arrives at four times its pace; `heard`: it is cut after so many seconds."""
+        """A response whose audio arrives at four times its pace; `heard`: it is cut after so many seconds.
+
+        It begins with `silence` seconds in which nothing can be heard.
+        """
         item, first = f"item_{name}", created + 0.4
         self.received(created, "response.created", response={"id": f"resp_{name}"})
         for number in range(round(seconds * 10)):
-            audio = self._audio("out", number, 5000)
+            audio = self._audio("out", number, 8 if number < round(silence * 10) else 5000)
             kind = {"item_id": item, "response_id": f"resp_{name}"}
             self.received(first + number / 40, "response.output_audio.delta", audio, **kind)
         played = seconds if heard is None else heard

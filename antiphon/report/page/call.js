@@ -43,7 +43,7 @@ function tokenRows(tokens) {
 function responseRows(response) {
   const { created, done, firstAudio, firstHeard, waited, status, reason } = response;
   const rows = [["Lasted", span(created, done)]];
-  if (waited !== null) rows.push(["The user waited", `${lasting(waited)} from the end of speech to the first sound`]);
+  if (waited !== null) rows.push(["The user waited", `${lasting(waited)} from the end of speech, as the server heard it, to the first sound`]);
   if (firstAudio !== null) rows.push(["First audio", `${lasting(firstAudio - created)} after the response was created`]);
   if (firstHeard !== null && firstAudio !== null) rows.push(["First sound", `${lasting(firstHeard - firstAudio)} after that`]);
   rows.push(["Ended", status + (reason ? ` (${reason})` : "")], ...tokenRows(response.tokens), ["Id", response.id]);

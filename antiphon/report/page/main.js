@@ -17,8 +17,8 @@ function statistics() {
   const shown = [
     ["Length", clock(Math.round(call.ended - call.began))],
     ["User spoke", `${call.speech.length}×`],
-    ["Responses", number(call.responses.length)],
-    waits.length && ["First sound", lasting(median(waits)), ` median · ${lasting(Math.max(...waits))} worst`, "From the end of the user's speech, as the server heard it, to the first sound"],
+    ["Responses", number(call.responses.length), "", "Of the model; one that calls a tool is followed by another"],
+    waits.length && ["First sound", lasting(median(waits)), ` median of ${counted(waits.length, "turn")} · ${lasting(Math.max(...waits))} worst`, "Of each of the user's turns that was answered: from the end of the speech, as the server heard it (with the silence that told it), to the first sound"],
     cuts.length && ["Cut short", number(cuts.length), ` · ${lasting(cuts.reduce((sum, spoken) => sum + spoken.arrivedS - spoken.heardS, 0))} not heard`],
     call.tools.length && ["Tools", number(call.tools.length), ` · ${call.tools.filter((tool) => tool.failed).length} failed`],
     (tokens.input || tokens.output) && ["Tokens", `${roughly(tokens.input)} in · ${roughly(tokens.output)} out`, tokens.cached ? ` · ${roughly(tokens.cached)} cached` : ""],

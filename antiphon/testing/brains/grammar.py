@@ -5,7 +5,8 @@ from typing import Final
 GRAMMAR: Final = """#JSGF V1.0;
 grammar domain;
 public <said> = <greeting> | <time> | <weather> | <sum> | <story> | <parting> | <small>;
-<greeting> = (hello | hi) [there] | good (morning | afternoon | evening) | how are you [today] | how old are you;
+<greeting> = (hello | hi) [there] [can you hear me] | can you hear me | good (morning | afternoon | evening)
+    | how are you [today] | how old are you;
 <time> = [please] (what time is it [now] | what is the time [now] | tell me the time |
     (can | could) you tell me the time) [please];
 <weather> = (what is | what's | how is | how's) the weather [like] [in <city>] [today | tomorrow];

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import socket
 import ssl
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -12,10 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 import trustme
-from cli_harness import KEY
+from cli_harness import KEY, notes, run
 from typer.testing import CliRunner
 
 from antiphon.cli.app import app
@@ -44,8 +44,12 @@ def examined(*words: str) -> tuple[int, dict[str, dict[str, Any]]]:
     """The exit code and the findings by check."""
     done = CliRunner().invoke(app, ["doctor", "--no-audio", "--json", *words])
     assert KEY not in done.output
-    found = [msgspec.json.decode(line) for line in done.stdout.splitlines()]
-    return done.exit_code, {finding["check"]: finding for finding in found}
+    return done.exit_code, by_check(done.stdout)
+
+
+def by_check(output: str) -> dict[str, dict[str, Any]]:
+    """The findings in an output of --json."""
+    return {finding["check"]: finding for finding in notes(output)}
 
 
 def wrong(findings: dict[str, dict[str, Any]]) -> list[str]:
@@ -168,14 +172,14 @@ def test_a_certificate_by_a_stranger(tls: ssl.SSLContext) -> None:
     assert "SSL_CERT_FILE" in findings["TLS"]["fix"]
 
 
-def test_another_server_behind_tls(
-    tls: ssl.SSLContext, authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_another_server_behind_tls(tls: ssl.SSLContext, authority: trustme.CA, tmp_path: Path) -> None:
     """With the authority named TLS is well, and the handshake finds that no model is there."""
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
     with page(context=tls) as address:
-        _, findings = examined("--base-url", f"https://{address}")
+        words = ("doctor", "--no-audio", "--json", "--base-url", f"https://{address}")
+        # A process of its own: an engine loads the authorities once, and this one's may have done so.
+        done = run(*words, folder=tmp_path, more={"SSL_CERT_FILE": str(tmp_path / "ca.pem")})
+    findings = by_check(done.stdout)
     assert findings["TLS"]["verdict"] == "ok"
     assert findings["TLS"]["detail"].startswith("TLSv1.")
     assert wrong(findings) == ["session"]
@@ -198,3 +202,18 @@ def test_a_proxy_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     assert wrong(findings) == ["connection"]
     assert findings["proxy"]["detail"] == "127.0.0.1:1, from the environment"
     assert "secret" not in str(findings)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only ALSA can be told that there are no devices")
+def test_a_machine_without_devices(tmp_path: Path) -> None:
+    """That is wrong, and the message says how to go without; then all is well."""
+    # Without any definition of a default PortAudio aborts; this one's card isn't there.
+    (tmp_path / "alsa.conf").write_text("pcm.!default { type hw card 97 }\n")
+    environment = {"ALSA_CONFIG_PATH": str(tmp_path / "alsa.conf")}
+    done = run("doctor", "--no-network", folder=tmp_path, more=environment)
+    assert done.returncode == 1
+    wrong_at = [at for at, line in enumerate(done.stdout.splitlines()) if line.startswith("WRONG")]
+    assert wrong_at
+    assert all("--no-audio" in done.stdout.splitlines()[at + 1] for at in wrong_at), done.stdout
+    done = run("doctor", "--no-network", "--no-audio", folder=tmp_path, more=environment)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -109,6 +109,54 @@ def test_what_is_missing_or_wrong_is_named(
     assert done.stdout == ""
 
 
+@pytest.mark.parametrize(
+    ("words", "reasons"),
+    [
+        (["--base-url", "ftp://x"], ["base_url must be an address", "ftp://x"]),
+        (["--base-url", "localhost:8765/v1"], ["base_url must be an address", "localhost:8765/v1"]),
+        (["--base-url", "http://[::1"], ["base_url must be an address", "http://[::1"]),
+        (["--base-url", "http://localhost:99999/v1"], ["base_url must be an address", "localhost:99999"]),
+        (
+            ["--base-url", "https://me:secret@localhst/v1"],
+            ["no API key for localhst:", "OPENAI_API_KEY", "--base-url"],
+        ),
+        ([], ["no API key for api.openai.com:", "OPENAI_API_KEY", "--base-url"]),
+        (
+            ["--azure-deployment", "d", "--azure-endpoint", "mine.openai.azure.com"],
+            ["base_url must be an address", "mine.openai.azure.com"],
+        ),
+    ],
+)
+def test_a_missing_key_hides_no_wrong_address(
+    words: list[str], reasons: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is wrong with the address comes first; where nothing can be seen to be, it is named."""
+    write_question(tmp_path / "q.wav", "Hello.")
+    monkeypatch.chdir(tmp_path)
+    nothing = dict.fromkeys(
+        ("OPENAI_API_KEY", "OPENAI_BASE_URL", "AZURE_OPENAI_API_KEY", "AZURE_OPENAI_ENDPOINT")
+    )
+    done = CliRunner().invoke(app, ["talk", "--in", "q.wav", *words], env=nothing)
+    assert done.exit_code == 1, done.output
+    assert all(reason in done.stderr for reason in reasons), done.stderr
+    assert "secret" not in done.output
+    assert done.stdout == ""
+
+
+@pytest.mark.full
+def test_an_address_without_a_model_is_named_with_its_path(tmp_path: Path) -> None:
+    """A 404 may be a server that starts, so it is tried again; in the end the message says where it asked."""
+    write_question(tmp_path / "q.wav", "Hello.")
+    with LocalServer() as server:
+        address = f"{server.url}/of/another?token=hush"
+        done = run("talk", "--base-url", address, "--in", "q.wav", folder=tmp_path)
+    assert done.returncode == 3
+    place = server.url.removeprefix("http://")
+    assert f"{place}/of/another answered the handshake with HTTP 404: no such address" in done.stderr
+    assert "check base_url and the model" in done.stderr
+    assert "hush" not in done.stdout + done.stderr
+
+
 def test_a_refused_key_ends_with_3(server: LocalServer, tmp_path: Path) -> None:
     """The message says what to check."""
     write_question(tmp_path / "q.wav", "Hello.")

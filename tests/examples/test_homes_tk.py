@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import subprocess
@@ -141,3 +142,6 @@ def test_what_threads_tell_is_shown_in_place(screen: str) -> None:
         assert talker._text.yview()[1] == 1.0
     finally:
         talker.destroy()
+        # Here and now: Tcl aborts the process when the collector frees its interpreter on another thread.
+        del talker
+        gc.collect()

@@ -68,11 +68,12 @@ class AudioInCore(Core):
 
     @handles(m.AudioWritten, undo=False)
     def audio_written(self, message: m.AudioWritten) -> None:
-        """Keep it until the server has committed it."""
+        """Keep them until the server has committed them."""
         if message.heard:
-            # Before the chunk is counted in: of this one the server may know nothing yet.
+            # Before the chunks are counted in: of these the server may know nothing yet.
             self._retained.server_heard()
-        self._retained.written(message.chunk)
+        for chunk in message.chunks:
+            self._retained.written(chunk)
 
     @handles(m.CommitWritten)
     def commit_written(self, _: m.CommitWritten) -> None:
@@ -168,24 +169,24 @@ class AudioInCore(Core):
             return
         samples = self._all_pending()
         whole = len(samples) - len(samples) % size
-        for start in range(0, whole, size):
-            self._send(samples[start : start + size])
+        self._send([samples[start : start + size] for start in range(0, whole, size)])
         # Last: if one of them can't be sent, they all wait for the next push.
         self._pending = [samples[whole:]] if whole < len(samples) else []
         self._pending_samples = len(samples) - whole
 
     def _send_rest(self) -> None:
         if self._pending_samples:
-            self._send(self._all_pending())
+            self._send([self._all_pending()])
             self._pending = []
             self._pending_samples = 0
 
     def _all_pending(self) -> np.ndarray:
         return self._pending[0] if len(self._pending) == 1 else np.concatenate(self._pending)
 
-    def _send(self, samples: np.ndarray) -> None:
+    def _send(self, pieces: list[np.ndarray]) -> None:
         codec = self._codec
-        self.tell(m.CONNECTION, m.AudioChunk(codec.encode(samples), codec.samples_to_ms(len(samples))))
+        chunks = [m.AudioChunk(codec.encode(piece), codec.samples_to_ms(len(piece))) for piece in pieces]
+        self.tell(m.CONNECTION, m.TransmitAudio(chunks))
 
 
 class AudioInActor(CoreActor):

@@ -5,6 +5,7 @@ Server events (`antiphon.protocol`) are messages as they are; these are the othe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
@@ -151,6 +152,11 @@ class PushAudio(Message, frozen=True):
 
     frames: list[AudioFrame]
 
+    @staticmethod
+    def joined(several: Sequence[PushAudio]) -> PushAudio:
+        """One message in place of several: an actor that has fallen behind catches up with it."""
+        return PushAudio([frame for one in several for frame in one.frames])
+
 
 class CommitAudio(Message, frozen=True):
     """Commit the input audio."""
@@ -267,15 +273,21 @@ class AudioChunk(msgspec.Struct, frozen=True, gc=False):
     ms: float
 
 
+class TransmitAudio(Message, frozen=True):
+    """Send input audio, in its turn."""
+
+    chunks: list[AudioChunk]
+
+
 class AudioWritten(Message, frozen=True):
-    """A chunk has been handed to the socket.
+    """Chunks have been handed to the socket.
 
     Attributes:
-        chunk: Which.
-        heard: Whether the server has been heard since the chunk before it was written.
+        chunks: Which.
+        heard: Whether the server has been heard since the chunk before them was written.
     """
 
-    chunk: AudioChunk
+    chunks: list[AudioChunk]
     heard: bool
 
 

@@ -54,6 +54,7 @@ class ActorSession:
         self.id = new_id("sess_")
         self.spec = spec
         self.strand = Strand(runtime, f"session {self.id}")
+        self.strand.joins[m.PushAudio] = m.PushAudio.joined
         self.strand.origin = Origin(self.id)
         self.emitter = Emitter(runtime, EVENT_NAMES, self.strand.origin)
         self.audio = AudioGate(self.strand, spec.input_chunk_ms, options.input_audio_format)

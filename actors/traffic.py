@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from itertools import groupby
 from typing import Any
 
 import msgspec
@@ -25,6 +26,10 @@ logger = get_logger("antiphon.connection")
 
 # Dropped audio is reported once for each second of it, and when the connection is back.
 AUDIO_REPORT_MS = 1000.0
+
+
+def _is_audio(entry: Any) -> bool:
+    return type(entry) is m.AudioChunk
 
 
 class Traffic(Core):
@@ -147,10 +152,11 @@ class Traffic(Core):
         """Send another actor's event."""
         self._queue(message.event)
 
-    @handles(m.AudioChunk, undo=False)
-    def transmit_audio(self, chunk: m.AudioChunk) -> None:
+    @handles(m.TransmitAudio, undo=False)
+    def transmit_audio(self, message: m.TransmitAudio) -> None:
         """Send audio, or keep it while there is no connection."""
-        self._count_dropped(self.queue.push(chunk))
+        for chunk in message.chunks:
+            self._count_dropped(self.queue.push(chunk))
         if self.state == "open":
             self.do(Flush())
 
@@ -176,8 +182,12 @@ class Traffic(Core):
     @handles(m.FramesWritten, undo=lambda core, _: core._opening is not None)
     def frames_written(self, message: m.FramesWritten) -> None:
         """Tell those who keep account of what the server was told."""
-        for entry in message.entries:
-            self._written(entry)
+        for is_audio, entries in groupby(message.entries, _is_audio):
+            if is_audio:
+                self._audio_written(list(entries))
+            else:
+                for entry in entries:
+                    self._written(entry)
         self._say_goodbye_when_all_is_said()
 
     def _say_goodbye_when_all_is_said(self) -> None:
@@ -191,8 +201,7 @@ class Traffic(Core):
             self._open()
             return
         if type(entry) is m.AudioChunk:
-            self.tell(m.AUDIO_IN, m.AudioWritten(entry, self._heard_at > self._heard_told))
-            self._heard_told = self._heard_at
+            self._audio_written([entry])
         elif (event := item_event(entry)) is not None:
             self.tell(m.CHAT_CTX, m.ItemEventWritten(event, entry))
         elif isinstance(entry, p.InputAudioBufferCommit):
@@ -203,6 +212,10 @@ class Traffic(Core):
             self.tell(m.GENERATION, m.ReplyWritten(entry.event_id))
         elif isinstance(entry, p.ConversationItemTruncate):
             self.emit(TRUNCATED, entry.item_id)
+
+    def _audio_written(self, chunks: list[m.AudioChunk]) -> None:
+        self.tell(m.AUDIO_IN, m.AudioWritten(chunks, self._heard_at > self._heard_told))
+        self._heard_told = self._heard_at
 
     @handles(m.UpdateOptions)
     def update_options(self, message: m.UpdateOptions) -> None:

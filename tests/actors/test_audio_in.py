@@ -62,6 +62,27 @@ def test_a_chunk_leaves_with_the_push_that_completes_it(case: Any) -> None:
     assert chunks(case.wire) == [2400]
 
 
+# The sums of a longer product are rounded otherwise.
+@pytest.mark.parametrize(("rate", "off"), [(24_000, 0), (48_000, 1)])
+def test_what_is_joined_in_a_backlog_is_what_it_is_one_by_one(
+    make_case: Callable[..., Any], rate: int, off: int
+) -> None:
+    at_once, one_by_one = make_case(), make_case()
+    for number in range(350):
+        data = samples(rate // 100)
+        for case in (at_once, one_by_one):
+            case.session.push_audio(data, sample_rate=rate, num_channels=1)
+            if number == 123:
+                case.session.commit_audio()
+        one_by_one.driver.run()
+    assert chunks(at_once.wire) == []
+    at_once.driver.run()
+    assert at_once.wire.types == one_by_one.wire.types
+    assert chunks(at_once.wire) == chunks(one_by_one.wire)
+    first, second = (np.frombuffer(sound(case.wire), np.int16) for case in (at_once, one_by_one))
+    assert np.abs(first.astype(int) - second).max() <= off
+
+
 def test_one_long_push_is_cut_into_chunks(case: Any) -> None:
     data = samples(24_000 + 7)
     push(case, data)

@@ -11,7 +11,7 @@ import pykka
 import pytest
 
 from antiphon.actors.engine import Engine
-from antiphon.actors.strand import BATCH, Strand, StrandActor
+from antiphon.actors.strand import BATCH, JOINED, Strand, StrandActor
 from antiphon.testing.driver import Driver
 
 DEADLINE = 10.0
@@ -78,6 +78,23 @@ def test_a_call_and_all_that_follows_from_it_is_one_step(bench: Bench) -> None:
 def test_what_follows_is_delivered_depth_first(bench: Bench) -> None:
     bench.strand.tell("a", (("b", (("c", 1), ("c", 2))), ("b", 3)))
     assert [message for _, message in bench.run()[2:]] == [1, 2, 3]
+
+
+def test_what_waits_of_a_kind_that_can_be_joined_is_one_message_but_never_past_another(bench: Bench) -> None:
+    bench.strand.joins[int] = sum
+    bench.strand.limit("a", 100, "block")
+    for to, message in (("a", 1), ("a", 2), ("a", "x"), ("a", 4), ("b", 8), ("a", 16), ("a", 32), ("a", 64)):
+        bench.strand.tell(to, message)
+    assert bench.strand.waiting() == {"a": 7}
+    assert bench.run() == [("a", 3), ("a", "x"), ("a", 4), ("b", 8), ("a", 112)]
+    assert bench.strand.waiting() == {"a": 0}
+
+
+def test_not_more_than_so_many_are_joined(bench: Bench) -> None:
+    bench.strand.joins[int] = sum
+    for _ in range(2 * JOINED):
+        bench.strand.tell("a", 1)
+    assert bench.run() == [("a", JOINED), ("a", JOINED)]
 
 
 def test_urgent_mail_is_served_first(bench: Bench) -> None:

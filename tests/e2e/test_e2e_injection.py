@@ -27,7 +27,7 @@ HANDLERS: list[tuple[str, type]] = [
     (m.AUDIO_IN, m.PushAudio),
     (m.AUDIO_IN, p.InputAudioBufferCommitted),
     (m.CONNECTION, m.FrameReceived),
-    (m.CONNECTION, m.AudioChunk),
+    (m.CONNECTION, m.TransmitAudio),
     (m.CONNECTION, m.FramesWritten),
 ]
 # A few of them in every run of the tests, all when there is time.

@@ -111,6 +111,14 @@ class Pressed:
         self.done.append("release")
 
 
+@pytest.fixture
+def _freed_here() -> Iterator[None]:
+    """Tcl aborts the process when the collector frees its interpreter on another thread."""
+    yield
+    gc.collect()
+
+
+@pytest.mark.usefixtures("_freed_here")
 def test_what_threads_tell_is_shown_in_place(screen: str) -> None:
     call = Pressed()
     talker = window.Window(call)
@@ -142,6 +150,3 @@ def test_what_threads_tell_is_shown_in_place(screen: str) -> None:
         assert talker._text.yview()[1] == 1.0
     finally:
         talker.destroy()
-        # Here and now: Tcl aborts the process when the collector frees its interpreter on another thread.
-        del talker
-        gc.collect()

@@ -185,6 +185,7 @@ class ConnectionActor(CoreActor):
             return
         queue, transport, dialect = self.core.queue, self._transport, self.core.spec.dialect
         written: list[Any] = []
+        held = False
         while True:
             replayed = queue.replaying
             entry = queue.next()
@@ -198,10 +199,11 @@ class ConnectionActor(CoreActor):
                 continue
             if not transport.send(payload):
                 queue.hold(entry, replayed)
+                held = True
                 break
             self._announce_payload(payload)
             written.append(entry)
-        if written:
+        if written or held:
             # A message of its own, so that what can fail in it costs nothing else.
             self.strand.tell_from_inside(m.CONNECTION, m.FramesWritten(written))
 

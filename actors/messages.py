@@ -99,7 +99,7 @@ class SocketLost(Message, frozen=True):
 
 
 class FramesWritten(Message, frozen=True):
-    """The connection's shell has handed these frames to the socket."""
+    """The connection's shell has handed these frames to the socket, perhaps none; it may have no room for more."""
 
     entries: list[Any]
 

@@ -56,17 +56,29 @@ class OutgoingQueue(Undoable):
         """Milliseconds of audio that wait."""
         return self._audio_ms
 
-    def push(self, entry: Entry) -> float:
-        """Append an entry.
+    def push(self, entry: Entry) -> None:
+        """Append an entry; what the socket doesn't take has to fit in: see `drop_excess`."""
+        self._waiting.append(entry)
+        if isinstance(entry, AudioChunk):
+            self._audio_ms += entry.ms
+
+    def drop_excess(self) -> float:
+        """Drop the oldest audio beyond the limit.
 
         Returns:
-            Milliseconds of audio that had to be dropped for it.
+            Milliseconds of it.
         """
-        self._waiting.append(entry)
-        if not isinstance(entry, AudioChunk):
-            return 0.0
-        self._audio_ms += entry.ms
-        return self._drop_oldest_audio() if self._audio_ms > self._audio_limit_ms else 0.0
+        dropped = 0.0
+        while self._audio_ms > self._audio_limit_ms:
+            index, ms = next(
+                (index, entry.ms)
+                for index, entry in enumerate(self._waiting)
+                if isinstance(entry, AudioChunk)
+            )
+            del self._waiting[index]
+            self._audio_ms -= ms
+            dropped += ms
+        return dropped
 
     def begin_replay(self, entries: Iterable[Entry]) -> None:
         """Put these in front of everything that waits."""
@@ -98,6 +110,11 @@ class OutgoingQueue(Undoable):
         self._partial = (entry, replayed)
 
     @property
+    def held(self) -> bool:
+        """Whether the socket is still busy with an entry."""
+        return self._partial is not None
+
+    @property
     def replaying(self) -> bool:
         """Whether the next entry belongs to the replay."""
         return bool(self._replay)
@@ -126,16 +143,3 @@ class OutgoingQueue(Undoable):
         self._waiting.clear()
         self._partial = None
         self._audio_ms = 0.0
-
-    def _drop_oldest_audio(self) -> float:
-        dropped = 0.0
-        while self._audio_ms > self._audio_limit_ms:
-            index, ms = next(
-                (index, entry.ms)
-                for index, entry in enumerate(self._waiting)
-                if isinstance(entry, AudioChunk)
-            )
-            del self._waiting[index]
-            self._audio_ms -= ms
-            dropped += ms
-        return dropped

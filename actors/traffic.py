@@ -156,9 +156,11 @@ class Traffic(Core):
     def transmit_audio(self, message: m.TransmitAudio) -> None:
         """Send audio, or keep it while there is no connection."""
         for chunk in message.chunks:
-            self._count_dropped(self.queue.push(chunk))
-        if self.state == "open":
+            self.queue.push(chunk)
+        if self.state == "open" and not self.queue.held:
             self.do(Flush())
+        else:
+            self._count_dropped(self.queue.drop_excess())
 
     def _queue(self, event: Any) -> None:
         if self._closing:
@@ -188,6 +190,7 @@ class Traffic(Core):
             else:
                 for entry in entries:
                     self._written(entry)
+        self._count_dropped(self.queue.drop_excess())
         self._say_goodbye_when_all_is_said()
 
     def _say_goodbye_when_all_is_said(self) -> None:

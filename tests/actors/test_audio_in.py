@@ -416,6 +416,24 @@ def test_a_stalled_socket_drops_the_oldest_audio_too(make_case: Callable[..., An
     assert sound(case.wire) == data[:2400].tobytes() + data[-24_000:].tobytes()
 
 
+def test_what_the_socket_takes_at_once_needs_no_room(make_case: Callable[..., Any]) -> None:
+    case = make_case(timeouts=Timeouts(audio_ring=1.0))
+    data = samples(24_000 * 5)
+    push(case, data)
+    assert case.emitted("audio_dropped") == []
+    assert sound(case.wire) == data.tobytes()
+
+
+def test_a_long_push_into_a_full_socket_leaves_what_fits(make_case: Callable[..., Any]) -> None:
+    case = make_case(timeouts=Timeouts(audio_ring=1.0, ping_interval=1e6))
+    case.wire.full = True
+    data = samples(24_000 * 5)
+    push(case, data)
+    assert [event.duration_ms for event in case.emitted("audio_dropped")] == [3900]
+    case.wire.drain()
+    assert sound(case.wire) == data[:2400].tobytes() + data[-24_000:].tobytes()
+
+
 def test_thirty_seconds_are_kept_by_default(make_case: Callable[..., Any]) -> None:
     case = make_case(connect=False)
     case.session.start()

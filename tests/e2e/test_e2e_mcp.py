@@ -122,8 +122,10 @@ class McpLine(Line):
 
 
 def items(server: LocalServer) -> list[str]:
-    """The kinds of the conversation's items, in order."""
-    return [_kind(item) for item in server.conversation()]
+    """The kinds of the conversation's items, in order, the list of tools first: it may come before or after the user's."""
+    return sorted(
+        (_kind(item) for item in server.conversation()), key=lambda kind: kind != "McpListToolsItem"
+    )
 
 
 def _kind(item: Item) -> str:
@@ -201,7 +203,7 @@ def test_calls_are_made_and_the_model_goes_on_once(shop, model) -> None:
     fence(line.session)
     assert len(kinds(shop, "response.create")) == 2
     assert [item.type for item in line.session.chat_ctx.items] == ["message"] * 3
-    assert items(shop) == ["user", "McpListToolsItem", "McpCallItem", "McpCallItem", "assistant", "user"]
+    assert items(shop) == ["McpListToolsItem", "user", "McpCallItem", "McpCallItem", "assistant", "user"]
     assert line.close() == []
 
 
@@ -292,8 +294,8 @@ def test_a_call_that_is_refused_is_not_made_and_the_model_goes_on(shop, model) -
     fence(line.session)
     assert not shop.log.sent("response.mcp_call.in_progress")
     assert items(shop) == [
-        "user",
         "McpListToolsItem",
+        "user",
         "McpCallItem",
         "McpApprovalRequestItem",
         "McpApprovalResponseItem",

@@ -8,7 +8,7 @@ from msgspec import UNSET, UnsetType
 
 import antiphon.protocol as p
 from antiphon.actors import messages as m
-from antiphon.actors.chat import ChatContext, ChatMessage, Entry, Inserted, copy_item
+from antiphon.actors.chat import ChatContext, Entry, Inserted, copy_item
 from antiphon.actors.chat_edits import ChatEdits
 from antiphon.actors.config import SessionOptions, SessionSpec
 from antiphon.actors.core import Arm, Disarm, Settle, TimerFired, handles
@@ -37,8 +37,6 @@ class ChatCtxCore(UserSpeech, ChatEdits):
     def __init__(self, spec: SessionSpec, options: SessionOptions, final: Future[ChatContext]) -> None:
         super().__init__(spec, options)
         self._final = final
-        # Deleted on this connection: what a response says at its end doesn't bring them back.
-        self._deleted: UndoDict[str, None] = UndoDict()
         # Truncations of items that are not mirrored yet: the milliseconds, and the words.
         self._heard: UndoDict[str, tuple[int, str | None]] = UndoDict()
 
@@ -86,12 +84,13 @@ class ChatCtxCore(UserSpeech, ChatEdits):
             return None
         if outcome is Inserted.UNKNOWN_PREVIOUS:
             self.warn("item %.80s follows %.80s, which is not known; put at the end", item_id, previous)
-        self._deleted.pop(item_id, None)
+        self.deleted.pop(item_id, None)
         entry = self.mirror.edit(item_id)
         if entry is not None and item_id in self.audio:
             entry.received_audio_ms = self.audio[item_id].ms
         if entry is not None and item_id in self._heard:
             self.mirror.truncate(item_id, *self._heard.pop(item_id))
+        self.transcribe_early(item_id)
         return entry
 
     @handles(p.ConversationItemDone, p.ResponseOutputItemDone)
@@ -110,10 +109,11 @@ class ChatCtxCore(UserSpeech, ChatEdits):
     def item_deleted(self, event: p.ConversationItemDeleted) -> None:
         """The server no longer has the item."""
         deleted = self.mirror.delete(event.item_id)
-        self._deleted[event.item_id] = None
-        self._deleted.keep_newest(REMEMBERED_DELETIONS)
+        self.deleted[event.item_id] = None
+        self.deleted.keep_newest(REMEMBERED_DELETIONS)
         self.audio.pop(event.item_id, None)
         self._heard.pop(event.item_id, None)
+        self.forget_early(event.item_id)
         # Last, because the next edit may begin here: it must not reckon with this item any more.
         acknowledged = self.acknowledge(p.ConversationItemDelete, event.item_id)
         if deleted is None and not acknowledged:
@@ -145,19 +145,17 @@ class ChatCtxCore(UserSpeech, ChatEdits):
     @handles(m.ItemAudioReceived)
     def item_audio_received(self, message: m.ItemAudioReceived) -> None:
         """So much of it can have been heard."""
-        if message.item_id in self._deleted:
+        if message.item_id in self.deleted:
             return
         self.audio[message.item_id] = message
-        entry = self.mirror.edit(message.item_id)
-        if entry is not None:
-            entry.received_audio_ms = message.ms
+        self.mirror.audio_received(message.item_id, message.ms)
 
     @handles(m.MessageFinished)
     def message_finished(self, message: m.MessageFinished) -> None:
         """The words of a message that was spoken or written."""
         entry = self.mirror.get(message.item_id)
         if entry is None:
-            if message.item_id in self._deleted or (message.item is None and not message.text):
+            if message.item_id in self.deleted or (message.item is None and not message.text):
                 return
             item = message.item or p.MessageItem(id=message.item_id, role="assistant", content=[])
             entry = self._insert(UNSET, item)
@@ -197,7 +195,7 @@ class ChatCtxCore(UserSpeech, ChatEdits):
         """Say everything again: the conversation, then the changes that were not acknowledged."""
         self.replay = plan_replay(self.mirror)
         # Here and not when the connection was lost, because responses that it ended have their say after that.
-        self._deleted.clear()
+        self.deleted.clear()
         self.audio.clear()
         self._heard.clear()
         self.tell(m.CONNECTION, m.ReplayItems([*self.replay.events, *self.unacknowledged()]))
@@ -216,18 +214,11 @@ class ChatCtxCore(UserSpeech, ChatEdits):
         for item_id in replay.lost:
             self.mirror.delete(item_id)
         for item_id, item in replay.restored_items.items():
-            self._now_text(item_id, item)
+            entry = self.mirror.edit(item_id)
+            if entry is not None:
+                entry.now_text(item)
         settled = m.ReplaySettled(replay.restored_count, replay.degraded_count, len(replay.lost))
         self.tell(m.CONNECTION, settled)
-
-    def _now_text(self, item_id: str, item: p.Item) -> None:
-        """An item is what the replay made of it: words, already cut to what was heard, and no audio."""
-        entry = self.mirror.edit(item_id)
-        if entry is None:
-            return
-        entry.item, entry.received_audio_ms, entry.heard = item, 0.0, None
-        if isinstance(entry.chat, ChatMessage):
-            self.mirror.replace_content(item_id, entry.chat.content)
 
     @handles(m.ConnectionOpened)
     def connection_opened(self, _: m.ConnectionOpened) -> None:

@@ -276,6 +276,7 @@ class ConnectionCore(Traffic):
     def _collapse(self, error: APIError) -> None:
         """End the session for a reason that no attempt can mend."""
         self._end_reason = error.message
+        logger.error("%s; the session is over", error)
         self._emit_error(error, recoverable=False)
         self._settle_everything(error.message)
         self._finish()

@@ -9,6 +9,7 @@ from antiphon.actors.config import SessionOptions, SessionSpec
 from antiphon.actors.core import Core
 from antiphon.actors.logs import get_logger
 from antiphon.actors.replay import Replay
+from antiphon.actors.undo import UndoDict
 
 logger = get_logger("antiphon.chat_ctx")
 
@@ -26,6 +27,7 @@ class Conversation(Core):
         connected: Whether the server can be told anything.
         closed: Why the session ended, None while it lives.
         generating: Items of responses, announced before the server adds them to the conversation.
+        deleted: Items deleted on this connection: what is heard of them later doesn't bring them back.
     """
 
     def __init__(self, spec: SessionSpec, options: SessionOptions) -> None:
@@ -37,6 +39,7 @@ class Conversation(Core):
         self.connected = False
         self.closed: str | None = None
         self.generating: set[str] = set()
+        self.deleted: UndoDict[str, None] = UndoDict()
         self._warned: set[str] = set()
 
     def warn(self, message: str, *args: object) -> None:

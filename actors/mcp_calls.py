@@ -24,8 +24,9 @@ from antiphon.actors.undo import UndoDict
 
 # That a call has ended and what came of it are two events, in either order: how long to wait for the second.
 RESULT_SECONDS = 0.5
-# Of so many listings and calls it is known that they have ended, so that what comes late doesn't begin them anew;
-# and so many requests for approval, so that none is told twice.
+# So many listings and calls are followed: some never end, as those that were cut off in their arguments.
+# Of so many it is known that they have ended, so that what comes late doesn't begin them anew; and so many
+# requests for approval, so that none is told twice.
 REMEMBERED = 512
 
 LOST: Final = p.McpError(type="connection_lost", message="The connection was lost, and the call with it.")
@@ -186,6 +187,14 @@ class McpCalls(ReplyRequests):
                 self._end_mcp(item_id)
             else:
                 self.do(Arm(("mcp", item_id), RESULT_SECONDS))
+        if len(self._mcp) > REMEMBERED:
+            self._give_up_oldest(item_id)
+
+    def _give_up_oldest(self, but: str) -> None:
+        """Follow one call less: if possible one that no reply waits for."""
+        oldest = next(iter(self._mcp))
+        idle = (one for one in self._mcp if one not in self._mcp_open and one != but)
+        self._count_out(next(idle, oldest))
 
     @handles(TimerFired)
     def timer_fired(self, message: TimerFired) -> None:

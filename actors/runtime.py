@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from antiphon.actors.errors import RealtimeError
 
@@ -24,6 +24,7 @@ class Cancellable(Protocol):
         """Forget the timer; harmless when it has fired already."""
 
 
+@runtime_checkable
 class Runtime(Protocol):
     """The services under a session. All methods may be called from any thread.
 

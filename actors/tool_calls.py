@@ -15,7 +15,10 @@ from antiphon.actors.chat import FunctionCall, FunctionCallOutput, to_item
 from antiphon.actors.core import Arm, Core, Disarm, handles
 from antiphon.actors.events import ToolFinishedEvent, ToolStartedEvent
 from antiphon.actors.generation import Generation
+from antiphon.actors.logs import get_logger
 from antiphon.actors.undo import Undoable, UndoDict
+
+logger = get_logger("antiphon.tools")
 
 NOT_RUN = "Error: the call was not run, because the response was interrupted."
 # Of so many calls it is known that they were begun, so that one that comes twice doesn't run twice.
@@ -261,22 +264,25 @@ def run_on_pool(running: RunningCall, executor: ToolExecutor, tell: Callable[[m.
         result = executor.run(running)
     except BaseException as error:
         # SystemExit too: whatever a tool does, the model gets an answer.
-        result = failure(error)
+        result = failure(running.call.name, error)
     if isinstance(result, Future):
-        result.add_done_callback(lambda done: tell(m.ToolFinished(call_id, _outcome(done))))
+        result.add_done_callback(
+            lambda done: tell(m.ToolFinished(call_id, _outcome(running.call.name, done)))
+        )
     else:
         tell(m.ToolFinished(call_id, result))
 
 
-def failure(error: BaseException) -> ToolResult:
-    """What the model is told of a tool's exception: its kind and message, no traceback."""
+def failure(name: str, error: BaseException) -> ToolResult:
+    """What the model is told of a tool's exception: its kind and message, no traceback; that is for the log."""
+    logger.warning("the tool %r failed, and the model is told so", name, exc_info=error)
     words = str(error)
     return ToolResult(f"Error: {type(error).__name__}" + (f": {words}" if words else ""), is_error=True)
 
 
-def _outcome(done: Future[Any]) -> ToolResult:
+def _outcome(name: str, done: Future[Any]) -> ToolResult:
     try:
         result: ToolResult = done.result()
     except BaseException as error:
-        return failure(error)
+        return failure(name, error)
     return result

@@ -6,21 +6,42 @@ import math
 import time
 from collections.abc import Iterable
 
+import msgspec
+
 import antiphon.protocol as p
 from antiphon.actors.events import MetricsMetadata, TranscriptionMetrics
 from antiphon.actors.undo import Undoable, UndoDict
 
+# Of so many parts and items, not more, is held what their server may never come back to.
+REMEMBERED = 512
+
+
+class Transcript(msgspec.Struct, frozen=True):
+    """What was said in a content part.
+
+    Attributes:
+        text: The words.
+        confidence: The transcriber's, 0 to 1; None if it gave none.
+        is_final: Whether it is whole, and not what there was when transcription failed.
+    """
+
+    text: str
+    confidence: float | None = None
+    is_final: bool = True
+
 
 class Transcripts(Undoable):
-    """Partial transcripts by item and content part."""
+    """Transcripts that are not in the conversation: partial ones, and those that came before their items."""
 
     def __init__(self) -> None:
         self._partial: UndoDict[tuple[str, int], str] = UndoDict()
+        self._early: UndoDict[str, dict[int, Transcript]] = UndoDict()
 
     def add(self, item_id: str, content_index: int, delta: str) -> str:
         """Append a delta; returns the text so far."""
         text = self._partial.get((item_id, content_index), "") + delta
         self._partial[item_id, content_index] = text
+        self._partial.keep_newest(REMEMBERED)
         return text
 
     def finish(self, item_id: str, content_index: int) -> str | None:
@@ -28,9 +49,24 @@ class Transcripts(Undoable):
         text: str | None = self._partial.pop((item_id, content_index), None)
         return text
 
+    def hold(self, item_id: str, content_index: int, transcript: Transcript) -> None:
+        """Keep a transcript until its item comes."""
+        self._early[item_id] = {**self.early(item_id), content_index: transcript}
+        self._early.keep_newest(REMEMBERED)
+
+    def early(self, item_id: str) -> dict[int, Transcript]:
+        """What is held for an item, by content part."""
+        return self._early.get(item_id, {})
+
+    def take_early(self, item_id: str) -> dict[int, Transcript]:
+        """What was held for an item, by content part; it is held no longer."""
+        held: dict[int, Transcript] = self._early.pop(item_id, {})
+        return held
+
     def clear(self) -> None:
         """Forget all of them."""
         self._partial.clear()
+        self._early.clear()
 
 
 def confidence(logprobs: Iterable[p.LogProb] | object | None) -> float | None:

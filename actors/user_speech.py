@@ -13,7 +13,7 @@ from antiphon.actors.events import (
     InputTranscriptionCompleted,
     MetricsMetadata,
 )
-from antiphon.actors.transcripts import Transcripts, confidence, transcription_metrics
+from antiphon.actors.transcripts import Transcript, Transcripts, confidence, transcription_metrics
 from antiphon.actors.undo import UndoDict
 
 
@@ -65,12 +65,11 @@ class UserSpeech(Conversation):
     def transcription_completed(self, event: p.ConversationItemInputAudioTranscriptionCompleted) -> None:
         """A whole transcript."""
         self._transcripts.finish(event.item_id, event.content_index)
-        entry = self.mirror.get(event.item_id)
-        if entry is not None and event.content_index in entry.transcribed:
+        if self._is_transcribed(event.item_id, event.content_index):
             self.warn("the server transcribed item %.80s twice", event.item_id)
             return
         certainty = confidence(event.logprobs)
-        self.mirror.append_text(event.item_id, event.transcript, certainty, event.content_index)
+        self._transcribe(event.item_id, event.content_index, Transcript(event.transcript, certainty))
         self._end_transcription(event.item_id)
         metadata = MetricsMetadata(model_name=self.spec.model_name, model_provider=self.spec.provider)
         metrics = transcription_metrics(event, self.spec.label, metadata)
@@ -86,7 +85,7 @@ class UserSpeech(Conversation):
         partial = self._transcripts.finish(event.item_id, event.content_index)
         self._end_transcription(event.item_id)
         if partial:
-            self.mirror.append_text(event.item_id, partial)
+            self._transcribe(event.item_id, event.content_index, Transcript(partial, is_final=False))
             self._emit_transcript(event.item_id, partial, is_final=True)
         self._turn_started.pop(event.item_id, None)
 
@@ -104,6 +103,30 @@ class UserSpeech(Conversation):
             ),
         )
 
+    def _is_transcribed(self, item_id: str, content_index: int) -> bool:
+        entry = self.mirror.get(item_id)
+        if entry is not None:
+            return content_index in entry.transcribed
+        early = self._transcripts.early(item_id).get(content_index)
+        return early is not None and early.is_final
+
+    def _transcribe(self, item_id: str, content_index: int, transcript: Transcript) -> None:
+        """Put a transcript into its item, or hold it until that comes."""
+        said, is_final = transcript.text, transcript.is_final
+        if self.mirror.transcribe(item_id, content_index, said, transcript.confidence, is_final=is_final):
+            return
+        if item_id not in self.mirror and item_id not in self.deleted:
+            self._transcripts.hold(item_id, content_index, transcript)
+
+    def transcribe_early(self, item_id: str) -> None:
+        """An item has come: what was heard of it before goes into it."""
+        for content_index, transcript in self._transcripts.take_early(item_id).items():
+            self._transcribe(item_id, content_index, transcript)
+
+    def forget_early(self, item_id: str) -> None:
+        """An item is gone, and nobody wants what was said in it."""
+        self._transcripts.take_early(item_id)
+
     def _end_transcription(self, item_id: str) -> None:
         entry = self.mirror.edit(item_id)
         if entry is not None:
@@ -113,4 +136,9 @@ class UserSpeech(Conversation):
         """Whether the words of an item that was just added will follow."""
         chat = entry.chat
         unheard = isinstance(chat, ChatMessage) and chat.role == "user" and chat.is_empty
-        return unheard and entry.has_audio and self.options.input_audio_transcription is not None
+        return (
+            unheard
+            and not entry.transcribed
+            and entry.has_audio
+            and self.options.input_audio_transcription is not None
+        )

@@ -15,6 +15,7 @@ from antiphon import defaults, settings
 from antiphon.actors.config import ConnectOptions, SessionOptions, SessionSpec, Timeouts, TurnDetection
 from antiphon.actors.errors import RealtimeError
 from antiphon.actors.logs import get_logger
+from antiphon.actors.runtime import Runtime
 from antiphon.actors.supervision import SupervisorConfig
 from antiphon.capabilities import RealtimeCapabilities
 from antiphon.endpoint import (
@@ -38,7 +39,6 @@ from antiphon.protocol import (
 from antiphon.version import VERSION
 
 if TYPE_CHECKING:
-    from antiphon.actors.runtime import Runtime
     from antiphon.session import RealtimeSession
 
 logger = get_logger("antiphon.model")
@@ -137,6 +137,11 @@ class RealtimeModel:
         settings.instance("conn_options", conn_options, ConnectOptions)
         settings.instance("timeouts", timeouts, Timeouts)
         settings.instance("supervision", supervision, SupervisorConfig)
+        if engine is not None:
+            settings.instance("engine", engine, Runtime, "pass an Engine, or None for the shared one")
+        if ssl_context is not None:
+            hint = "make one with ssl.create_default_context(), or pass None"
+            settings.instance("ssl_context", ssl_context, ssl.SSLContext, hint)
         settings.text("model", model)
         self._endpoint = find_endpoint(
             model=model,

@@ -282,7 +282,7 @@ class RealtimeSession:
         params = ResponseCreateParams(
             instructions=instructions or NOT_GIVEN,
             tool_choice=_unless(tool_choice, settings.tool_choice),
-            tools=_unless(tools, lambda given: self._convert_tools(list(given))),
+            tools=_unless(tools, lambda given: self._convert_tools(_tool_list(given))),
             conversation=conversation,
             input=_unless(input, lambda items: [to_item(item) for item in items]),
             metadata=_unless(metadata, dict),
@@ -460,11 +460,11 @@ class RealtimeSession:
                 and so do those that find all of the engine's `tool_workers` busy.
 
         Raises:
-            ValueError: `max_parallel` is below 1, or two tools have the same name.
+            ValueError: `tools` is no list, `max_parallel` is below 1, or two tools have the same name.
         """
         if max_parallel < 1:
             raise ValueError(f"max_parallel must be at least 1, not {max_parallel}")
-        given = list(tools)
+        given = _tool_list(tools)
         definitions = self._convert_tools(given)
         names = {
             definition.server_label if isinstance(definition, McpToolDef) else definition.name
@@ -584,6 +584,12 @@ class RealtimeSession:
 
 def _unless(value: Any, convert: Callable[[Any], Any]) -> Any:
     return NOT_GIVEN if value is NOT_GIVEN else convert(value)
+
+
+def _tool_list(tools: Any) -> list[Any]:
+    if not isinstance(tools, Iterable) or isinstance(tools, str):
+        raise ValueError(f"tools must be a list of tools, not {tools!r}; [] is none")
+    return list(tools)
 
 
 def _output_modalities(value: Iterable[str]) -> list[str]:

@@ -261,14 +261,14 @@ def text(name: str, value: Any) -> str:
     return value
 
 
-def instance(name: str, value: Any, kind: type[Any]) -> None:
-    """Refuse what is not of this kind.
+def instance(name: str, value: Any, kind: type[Any], hint: str = "") -> None:
+    """Refuse what is not of this kind; the hint says what to do instead.
 
     Raises:
         ValueError: The value is of another kind.
     """
     if not isinstance(value, kind):
-        raise ValueError(f"{name} must be a {kind.__name__}, not {value!r}")
+        raise ValueError(f"{name} must be a {kind.__name__}, not {value!r}{hint and '; '}{hint}")
 
 
 def warn_about_temperature(temperature: Any) -> None:

@@ -60,27 +60,27 @@ def make_executor(tools: ToolContext, session: object, default_timeout: float, l
             value = tool.call(arguments, find_session())
         finally:
             _current.running = None
-        return _later(value) if isinstance(value, Future) else _result(value)
+        return _later(call.name, value) if isinstance(value, Future) else _result(value)
 
     return ToolExecutor(settings, run, limit)
 
 
-def _later(value: Future[Any]) -> Future[ToolResult]:
+def _later(name: str, value: Future[Any]) -> Future[ToolResult]:
     """A future of the result, for a tool that returned a future."""
     result: Future[ToolResult] = Future()
 
     def finish(done: Future[Any]) -> None:
-        result.set_result(_attempt(lambda: _result(done.result())))
+        result.set_result(_attempt(name, lambda: _result(done.result())))
 
     value.add_done_callback(finish)
     return result
 
 
-def _attempt(make: Callable[[], ToolResult]) -> ToolResult:
+def _attempt(name: str, make: Callable[[], ToolResult]) -> ToolResult:
     try:
         return make()
     except BaseException as error:
-        return failure(error)
+        return failure(name, error)
 
 
 def _result(value: Any) -> ToolResult:

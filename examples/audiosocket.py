@@ -8,7 +8,6 @@ AudioSocket knows no encryption and no password: listen where nobody but Asteris
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import socket
 import socketserver
@@ -16,6 +15,7 @@ import struct
 import threading
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 from command_line import port_argument
 from phone import FRAME_S, Pacer, greet, press
@@ -112,8 +112,8 @@ class AudioSocketServer(socketserver.ThreadingTCPServer):
         super().server_close()
 
 
-if __name__ == "__main__":  # OPENAI_API_KEY and OPENAI_BASE_URL say which model
-    address = ("127.0.0.1", port_argument(__doc__, 9092))
-    model = RealtimeModel(turn_detection=ServerVad())
-    with model, AudioSocketServer(address, model) as server, contextlib.suppress(KeyboardInterrupt):
+if __name__ == "__main__":
+    port, model = port_argument(__doc__, 9092, calls_model=True), RealtimeModel(turn_detection=ServerVad())
+    with model, AudioSocketServer(("127.0.0.1", port), model) as server, suppress(KeyboardInterrupt):
+        print(f"Calls are taken at 127.0.0.1:{port}. Ctrl-C ends it.", flush=True)
         server.serve_forever()

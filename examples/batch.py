@@ -29,7 +29,7 @@ QUESTIONS = ("What time is it?", "What is the weather in Paris?", "What is seven
 def ask(session: RealtimeSession, question: Path) -> tuple[str, bytes]:
     """Ask a recorded question; returns what was answered, and that as s16le at 24 kHz."""
     session.wait_open()
-    with wave.open(str(question), "rb") as file:
+    with open_wav(question) as file:
         if file.getsampwidth() != 2:
             raise ValueError(f"has {8 * file.getsampwidth()}-bit samples; give 16-bit WAV files")
         rate, channels = file.getframerate(), file.getnchannels()
@@ -63,6 +63,14 @@ def answer(model: RealtimeModel, question: Path, out: Path) -> None:
     part.replace(out / f"{question.stem}.wav")
     part.write_text(f"user: {heard}\nmodel: {text}\n", encoding="utf-8")
     part.replace(out / f"{question.stem}.txt")
+
+
+def open_wav(path: Path) -> wave.Wave_read:
+    """Open a WAV file for reading."""
+    try:
+        return wave.open(str(path), "rb")
+    except (wave.Error, EOFError) as error:
+        raise ValueError(f"is no WAV file: {str(error) or 'it is empty or cut short'}") from None
 
 
 def write_wav(path: Path, sound: bytes) -> None:
@@ -106,8 +114,10 @@ def main() -> int:
             write_wav(folder / f"{number}.wav", synthesize(text)[0].tobytes())
     if not folder.is_dir() or folder.resolve() == out.resolve():
         parser.error(f"{folder} must be a folder, and not the one for the answers")
-    out.mkdir(parents=True, exist_ok=True)
     found = sorted(folder.glob("*.wav"))
+    if not found:
+        sys.exit(f"There are no WAV files (*.wav) in {folder}.")
+    out.mkdir(parents=True, exist_ok=True)
     todo = [path for path in found if not (out / f"{path.stem}.txt").exists()]
     print(f"{len(found)} questions in {folder}, {len(found) - len(todo)} answered before.", flush=True)
     with (

@@ -147,7 +147,7 @@ def gauge(name: str, what: str, value: float) -> Metric:
 
 def main() -> None:
     """Watch one session until Ctrl-C."""
-    port = port_argument(__doc__, PORT)
+    port = port_argument(__doc__, PORT, calls_model=True)
     registry = CollectorRegistry()
     metrics = Metrics(Engine.default(), registry)
     server, thread = start_http_server(port, "127.0.0.1", registry)

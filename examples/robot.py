@@ -9,6 +9,7 @@ there is no lock, and a slow model can't delay the brakes. The user is a synthet
 from __future__ import annotations
 
 import argparse
+import contextlib
 import queue
 import tempfile
 import threading
@@ -98,4 +99,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with contextlib.suppress(KeyboardInterrupt):
+        main()

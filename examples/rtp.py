@@ -109,6 +109,8 @@ class RtpBridge:
 
 
 if __name__ == "__main__":
-    address = ("0.0.0.0", port_argument(__doc__, 5004))
+    address = ("0.0.0.0", port_argument(__doc__, 5004, calls_model=True))
     with g711_model() as model, contextlib.suppress(KeyboardInterrupt):
-        RtpBridge(address, model).serve()
+        bridge = RtpBridge(address, model)
+        print(f"Calls are taken at UDP port {bridge.port}. Ctrl-C ends it.", flush=True)
+        bridge.serve()

@@ -113,5 +113,5 @@ def create_app(
 
 
 if __name__ == "__main__":
-    port = port_argument(__doc__, 5000)
+    port = port_argument(__doc__, 5000, calls_model=True)
     create_app().run(port=port, threaded=True)

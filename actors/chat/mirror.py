@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 import enum
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+import msgspec
 from msgspec import UNSET, UnsetType
 
 from antiphon.actors.chat.context import ChatContext
@@ -16,6 +17,9 @@ from antiphon.actors.undo import Restore, Undoable
 from antiphon.protocol import Item, MessageItem, given
 
 __all__ = ["Entry", "Inserted", "Mirror"]
+
+# So many former states of a message that was cut are known for what they are.
+REMEMBERED_STATES = 8
 
 
 class Inserted(enum.Enum):
@@ -40,8 +44,9 @@ class Entry:
             none is awaited.
         received_audio_ms: How much of its audio has come in.
         heard: What a truncation left of it, or None if it is whole.
-        uncut: The message's words before it was cut; None if it wasn't.
-        transcribed: Indexes of the content parts whose transcript has come.
+        outdated: Of a message that was cut, how it was before: whether it was interrupted, and its words.
+        transcripts: What was said in the content parts of a user's message, by index, as far as it is known.
+        transcribed: Indexes of the content parts whose transcript is final.
     """
 
     id: str
@@ -51,7 +56,8 @@ class Entry:
     transcribing_until: float | None = None
     received_audio_ms: float = 0.0
     heard: Heard | None = None
-    uncut: str | None = None
+    outdated: tuple[tuple[bool, str], ...] = ()
+    transcripts: Mapping[int, str] = field(default_factory=dict)
     transcribed: frozenset[int] = frozenset()
     _content: list[ChatContent] = field(default_factory=list, repr=False)  # of a message, before any cut
     _previous: str | None = field(default=None, repr=False)  # ids, so that no cycle keeps entries alive
@@ -67,6 +73,12 @@ class Entry:
         chat = copy.copy(self.chat)
         return replace(self, chat=chat, _content=list(self._content))
 
+    def now_text(self, item: Item) -> None:
+        """The server has this in its place: words, already cut to what was heard, and no audio."""
+        self.item, self.received_audio_ms, self.heard, self.transcripts = item, 0.0, None, {}
+        if isinstance(self.chat, ChatMessage):
+            self._content = list(self.chat.content)
+
     def _set_chat(self, chat: ChatItem | None) -> None:
         self.chat = chat
         if isinstance(chat, ChatMessage):
@@ -76,12 +88,16 @@ class Entry:
     def _show(self) -> None:
         """Gives the message its content, or what was heard of it."""
         assert isinstance(self.chat, ChatMessage)
-        self.chat.content = list(self._content)
         if self.heard is None:
+            self.chat.content = list(self._content)
             return
+        before = (self.chat.interrupted, self.chat.text_content)
+        self.chat.content = list(self._content)
         self.chat.interrupted = True
         text, others = self.chat.text_content, self.chat.images
-        self.uncut = text
+        latest = {before: None, (False, text): None}
+        earlier = [state for state in self.outdated if state not in latest]
+        self.outdated = (*earlier, *latest)[-REMEMBERED_STATES:]
         if self.heard.transcript is not None:
             text = self.heard.transcript
         elif self.received_audio_ms > self.heard.audio_ms:
@@ -172,7 +188,7 @@ class Mirror(Undoable):
         if item.id in self._entries:
             return Inserted.DUPLICATE
         known = not isinstance(previous_item_id, str) or previous_item_id in self._entries
-        entry = Entry(item.id, item)
+        entry = Entry(item.id, item, transcripts=_transcripts(item))
         entry._set_chat(from_item(item))
         self._link(previous_item_id if known and previous_item_id is not UNSET else self._tail, entry)
         return Inserted.DONE if known else Inserted.UNKNOWN_PREVIOUS
@@ -196,7 +212,8 @@ class Mirror(Undoable):
         if not isinstance(final, ChatMessage) or not isinstance(entry.chat, ChatMessage):
             entry._set_chat(final)
         elif not final.is_empty:
-            self.replace_content(entry.id, final.content)
+            entry.transcripts = {**entry.transcripts, **_transcripts(item)}
+            self.replace_content(entry.id, _content(item, entry.transcripts))
         return True
 
     def replace_content(self, item_id: str, content: Iterable[ChatContent]) -> bool:
@@ -208,29 +225,46 @@ class Mirror(Undoable):
         entry._show()
         return True
 
-    def append_text(
-        self, item_id: str, text: str, confidence: float | None = None, content_index: int | None = None
+    def transcribe(
+        self,
+        item_id: str,
+        content_index: int,
+        text: str,
+        confidence: float | None = None,
+        *,
+        is_final: bool = True,
     ) -> bool:
-        """Adds what was said to a message, with the transcriber's confidence; empty text adds no part.
+        """Gives a part of a message the words that were said in it; an empty transcript takes none away.
 
-        With the index of the part in which it was said, it takes the place of the words that the part came with.
+        Args:
+            item_id: The message.
+            content_index: The part.
+            text: The words; they take the place of those that the part came with.
+            confidence: The transcriber's, 0 to 1.
+            is_final: Whether no better transcript can follow.
         """
         entry = self._message(item_id)
         if entry is None:
             return False
         assert isinstance(entry.chat, ChatMessage)
         if text:
-            carried = None if content_index is None else _words_of_part(entry.item, content_index)
-            if carried is not None and carried in entry._content:
-                entry._content[entry._content.index(carried)] = text
-            else:
-                entry._content.append(text)
+            entry.transcripts = {**entry.transcripts, content_index: text}
+            entry._content = _content(entry.item, entry.transcripts)
             entry._show()
-        if content_index is not None:
+        if is_final:
             entry.transcribed |= {content_index}
         if confidence is not None:
             entry.chat.transcript_confidence = confidence
         return True
+
+    def audio_received(self, item_id: str, ms: float) -> None:
+        """So much audio of a message has come in; one that was cut before is cut in proportion to it now."""
+        entry = self.edit(item_id)
+        if entry is None:
+            return
+        entry.received_audio_ms = ms
+        if entry.heard is not None:
+            entry._show()
 
     def truncate(self, item_id: str, audio_end_ms: float, transcript: str | None = None) -> bool:
         """Cuts a message to what was heard; text that comes in later doesn't bring the rest back.
@@ -251,10 +285,10 @@ class Mirror(Undoable):
     def as_cut(self, item: ChatItem) -> ChatItem:
         """Returns the item, or, if it is a copy from before a message was cut, the message as it is now."""
         entry = self._entries.get(item.id)
-        if entry is None or entry.uncut is None or not isinstance(item, ChatMessage):
+        if entry is None or not isinstance(entry.chat, ChatMessage) or not isinstance(item, ChatMessage):
             return item
-        is_older = not item.interrupted and item.text_content == entry.uncut
-        return entry.chat if is_older and entry.chat is not None else item
+        state, present = ((chat.interrupted, chat.text_content) for chat in (item, entry.chat))
+        return entry.chat if state != present and state in entry.outdated else item
 
     def protected(self, now: float) -> set[str]:
         """Returns the ids of the items that are being generated, or transcribed at the time `now`."""
@@ -298,8 +332,21 @@ class Mirror(Undoable):
             self._entries[second]._previous = first
 
 
-def _words_of_part(item: Item, content_index: int) -> str | None:
-    """The transcript that a content part came with."""
-    if not isinstance(item, MessageItem) or not 0 <= content_index < len(item.content):
-        return None
-    return given(item.content[content_index].transcript, "") or None
+def _transcripts(item: Item) -> dict[int, str]:
+    """The words that the parts of a user's message come with, by index."""
+    if not isinstance(item, MessageItem) or item.role != "user":
+        return {}
+    return {index: words for index, part in enumerate(item.content) if (words := given(part.transcript, ""))}
+
+
+def _content(item: Item, transcripts: Mapping[int, str]) -> list[ChatContent]:
+    """A message's content, with what else is known to have been said in its parts."""
+    assert isinstance(item, MessageItem)
+    parts = [
+        msgspec.structs.replace(part, transcript=transcripts.get(index, part.transcript))
+        for index, part in enumerate(item.content)
+    ]
+    message = from_item(msgspec.structs.replace(item, content=parts))
+    assert isinstance(message, ChatMessage)
+    unlisted = [words for index, words in sorted(transcripts.items()) if index >= len(parts)]
+    return [*message.content, *unlisted]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal, TypeAlias, TypeVar
+from typing import ClassVar, Literal, TypeAlias, TypeVar, get_args
 
 from antiphon.actors.audio import AudioFrame, VideoFrame
 
@@ -96,6 +96,8 @@ def _audio_key(frames: Iterable[AudioFrame]) -> object:
     return [(frame.sample_rate, frame.num_channels, frame.to_bytes()) for frame in frames]
 
 
+_ROLES: tuple[ChatRole, ...] = get_args(ChatRole)
+
 ChatContent: TypeAlias = str | ImageContent | AudioContent
 
 
@@ -126,6 +128,8 @@ class ChatMessage:
         interrupted: bool = False,
         transcript_confidence: float | None = None,
     ) -> None:
+        if role not in _ROLES:
+            raise ValueError(f"role must be one of {', '.join(_ROLES)}, not {role!r}")
         self.role = role
         self.content = [content] if isinstance(content, str | ImageContent | AudioContent) else list(content)
         self.id = new_item_id() if id is None else id

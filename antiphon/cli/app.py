@@ -1,5 +1,7 @@
 """The commands, put together. Each command is a module of its own with a function that typer reads."""
 
+from typing import Annotated
+
 import typer
 
 from antiphon.cli.check_config import check_config
@@ -9,7 +11,7 @@ from antiphon.cli.replay import replay
 from antiphon.cli.report import report
 from antiphon.cli.serve import serve
 from antiphon.cli.talk import talk
-from antiphon.cli.version import version
+from antiphon.cli.version import version, version_option
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -17,6 +19,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Real-time voice for Python programs that use threads.",
 )
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version and exit.", callback=version_option, is_eager=True),
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""
+
+
 app.command()(talk)
 app.command()(serve)
 app.command()(record)

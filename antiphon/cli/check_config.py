@@ -7,6 +7,7 @@ import msgspec
 import typer
 
 from antiphon.actors.supervision import ConfigFile
+from antiphon.cli.endings import end
 
 
 def check_config(
@@ -19,6 +20,5 @@ def check_config(
     try:
         config = ConfigFile.load(file)
     except (ValueError, ImportError) as error:
-        typer.echo(f"antiphon: {error}", err=True)
-        raise typer.Exit(1) from None
+        end(error)
     typer.echo(msgspec.json.format(msgspec.json.encode(config), indent=2).decode())

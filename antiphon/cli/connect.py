@@ -33,6 +33,11 @@ class Options(NamedTuple):
     api_version: str | None
 
 
+def address_of(given: Options) -> str:
+    """The address that the options and the environment name; not for Azure."""
+    return given.base_url or os.environ.get("OPENAI_BASE_URL") or defaults.OPENAI_BASE_URL
+
+
 def make_model(given: Options, **further: Any) -> RealtimeModel:
     """The model that the options and the environment name. Keys come from the environment only.
 
@@ -57,7 +62,7 @@ def make_model(given: Options, **further: Any) -> RealtimeModel:
         )
     if given.azure_endpoint is not None or given.api_version is not None:
         raise ValueError("--azure-endpoint and --api-version need --azure-deployment")
-    address = given.base_url or os.environ.get("OPENAI_BASE_URL") or defaults.OPENAI_BASE_URL
+    address = address_of(given)
     # Before the key is looked for: one that is missing would hide an address that is wrong.
     websocket_url(address, given.model)
     if not os.environ.get("OPENAI_API_KEY"):
@@ -73,8 +78,8 @@ def make_model(given: Options, **further: Any) -> RealtimeModel:
 
 def is_this_machine(address: str) -> bool:
     """Whether an address is of the loopback."""
-    host = urlsplit(address).hostname or ""
     try:
-        return ipaddress.ip_address(host).is_loopback
+        host = urlsplit(address).hostname or ""
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
-        return host == "localhost"
+        return False

@@ -34,7 +34,7 @@ def doctor(
 
     A session is opened and closed again; it costs nothing, as nothing is said in it.
 
-    Exit codes: 0 nothing is wrong, 1 something is, 2 wrong usage.
+    Exit codes: 0 nothing is wrong, 1 something is, 2 wrong usage, 130 stopped by Ctrl-C.
     """
     options = connect.Options(base_url, model, azure_deployment, azure_endpoint, api_version)
     console = Console(highlight=False, soft_wrap=True)
@@ -53,7 +53,10 @@ def examine(options: connect.Options, *, network: bool, audio: bool) -> Iterator
     """All checks, one after the other; each finding as soon as it is made."""
     yield from doctor_checks.examine_install()
     azure = options.azure_deployment is not None
-    yield from doctor_checks.examine_key("AZURE_OPENAI_API_KEY" if azure else "OPENAI_API_KEY")
+    yield from doctor_checks.examine_key(
+        "AZURE_OPENAI_API_KEY" if azure else "OPENAI_API_KEY",
+        needed=azure or not connect.is_this_machine(connect.address_of(options)),
+    )
     if network:
         yield from _examine_connection(options)
     if audio:

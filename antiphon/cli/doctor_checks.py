@@ -58,12 +58,18 @@ def examine_install() -> list[Finding]:
     ]
 
 
-def examine_key(variable: str) -> list[Finding]:
-    """Whether the key in an environment variable looks like one. It is never shown."""
+def examine_key(variable: str, *, needed: bool) -> list[Finding]:
+    """Whether the key in an environment variable looks like one. It is never shown.
+
+    Args:
+        variable: The variable's name.
+        needed: Whether the server may ask for a key.
+    """
     key = os.environ.get(variable)
+    if not key and not needed:
+        return [Finding("key", "ok", f"{variable} is not set; a server on this machine needs none")]
     if not key:
-        fix = f"export {variable}=… (a server on this machine may need none)"
-        return [Finding("key", "warning", f"{variable} is not set", fix)]
+        return [Finding("key", "warning", f"{variable} is not set", f"export {variable}=…")]
     if key[0] in "\"'" or any(not 33 <= ord(char) <= 126 for char in key):
         detail = f"{variable} has spaces, quotes or other characters that no key has"
         return [Finding("key", "wrong", detail, "set it again, without them")]

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 
 from antiphon import RealtimeSession, defaults
 from antiphon.cli import connect
+from antiphon.cli.endings import LOST, NO_DEVICE, end
 from antiphon.cli.signals import stop_signal
-from antiphon.cli.talk_files import FileCall
+from antiphon.cli.talk_files import FileCall, refuse_same_file
 from antiphon.devices import DeviceCall, DeviceError
 from antiphon.devices import talk as join_devices
 from antiphon.recording import Recording, read, save_mix
-
-FAILED: Final = 1
-LOST: Final = 3
-NO_DEVICE: Final = 4
 
 _LOOK_S: Final = 0.1
 
@@ -43,34 +40,37 @@ def record(
     recorded, but what is said is.
 
     Exit codes: 0 the call was closed, by Ctrl-C too; 1 a key, an address or a file is missing or wrong; 2 wrong
-    usage; 3 no connection, or it was lost; 4 no microphone or loudspeaker.
+    usage; 3 no connection, or it was lost; 4 no microphone or loudspeaker; 130 Ctrl-C before the call began.
     """
     given = connect.Options(base_url, model, azure_deployment, azure_endpoint, api_version)
     try:
+        if mix is not None and in_ is not None:
+            refuse_same_file(in_, "--mix", mix)
         with connect.make_model(given) as made:
             session = made.session(start=False)
             errors = session.events("error")
-            session.record(file)
             if instructions is not None:
                 session.update_instructions(instructions)
             call = FileCall(session, in_, None) if in_ is not None else join_devices(session)
-            _hold(session, call)
+            _hold(session, call, file)
         recording = read(file)
         if mix is not None:
             save_mix(recording, mix)
     except DeviceError as error:
-        _end(error, NO_DEVICE)
+        end(error, NO_DEVICE)
     except (ValueError, OSError, ImportError) as error:
-        _end(error, FAILED)
+        end(error)
     typer.echo(_summary(recording))
     fatal = [payload.error for _, payload in errors if not payload.recoverable]
     if fatal:
-        _end(fatal[0], LOST)
+        end(fatal[0], LOST)
 
 
-def _hold(session: RealtimeSession, call: FileCall | DeviceCall) -> None:
+def _hold(session: RealtimeSession, call: FileCall | DeviceCall, file: Path) -> None:
     stopped = stop_signal()
     try:
+        # Not before the call is there: without one no files are left that would be in the next attempt's way.
+        session.record(file)
         session.start()
         typer.echo("antiphon: recording (Ctrl-C stops it)")
         while call.running and session.state != "closed" and not stopped.wait(_LOOK_S):
@@ -83,9 +83,4 @@ def _hold(session: RealtimeSession, call: FileCall | DeviceCall) -> None:
 def _summary(recording: Recording) -> str:
     seconds = recording.lines[-1].t
     answers = sum(line.type == "response.done" for line in recording.frames)
-    return f"antiphon: {recording.path} holds {seconds:.1f} s with {answers} answers"
-
-
-def _end(reason: Any, code: int) -> None:
-    typer.echo(f"antiphon: {reason}", err=True)
-    raise typer.Exit(code) from None
+    return f"antiphon: {recording.path} holds {seconds:.1f} s, answers: {answers}"

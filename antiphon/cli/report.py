@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from antiphon.cli.endings import end
 from antiphon.report import Prices, write_report
 
 
@@ -36,7 +37,6 @@ def report(
         prices = None if price is None else Prices.parse(price)
         picture = write_report(file, page, audio=audio, prices=prices)
     except (ValueError, OSError) as error:
-        typer.echo(f"antiphon: {error}", err=True)
-        raise typer.Exit(1) from None
+        end(error)
     seconds = picture.ended - picture.began
-    typer.echo(f"antiphon: {page} shows {seconds:.1f} s with {len(picture.responses)} responses")
+    typer.echo(f"antiphon: {page} shows {seconds:.1f} s, responses: {len(picture.responses)}")

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from antiphon.cli.endings import end_listening
 from antiphon.cli.signals import stop_signal
 from antiphon.testing import LocalServer
 from antiphon.testing.extras import MissingExtraError
@@ -53,6 +54,5 @@ def serve(
             typer.echo(f"antiphon: the {brain} listens at {server.url} (Ctrl-C stops it)")
             stopped.wait()
     except (MissingExtraError, ValueError, OSError) as error:
-        typer.echo(f"antiphon: {error}", err=True)
-        raise typer.Exit(1) from None
+        end_listening(error, host, port)
     typer.echo("antiphon: stopped")

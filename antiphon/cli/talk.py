@@ -11,6 +11,7 @@ import typer
 
 from antiphon import FunctionTool, RawFunctionTool, RealtimeSession, defaults, function_tool
 from antiphon.cli import connect
+from antiphon.cli.endings import LOST, NO_DEVICE, end
 from antiphon.cli.signals import stop_signal
 from antiphon.cli.talk_files import FileCall
 from antiphon.cli.talk_keys import Keys
@@ -18,10 +19,6 @@ from antiphon.cli.talk_log import CallLog, LogNotes
 from antiphon.cli.talk_view import View, make_view
 from antiphon.devices import DeviceCall, DeviceError
 from antiphon.devices import talk as join_devices
-
-FAILED: Final = 1
-LOST: Final = 3
-NO_DEVICE: Final = 4
 
 _REFRESH_S: Final = 0.1
 
@@ -58,7 +55,8 @@ def talk(
     On a terminal the call is shown live; elsewhere each event is a line.
 
     Exit codes: 0 the call was closed, by Ctrl-C too; 1 a key, an address, a file or a tool is missing or wrong;
-    2 wrong usage; 3 no connection, or it was lost; 4 no microphone or loudspeaker.
+    2 wrong usage; 3 no connection, or it was lost; 4 no microphone or loudspeaker;
+    130 Ctrl-C before the call began.
     """
     if out is not None and in_ is None:
         raise typer.BadParameter("--out needs --in")
@@ -88,11 +86,11 @@ def talk(
                 session.update_tools(tools, auto_execute=True)
             failure = _hold(session, call, view, push_to_talk)
     except DeviceError as error:
-        _end(error, NO_DEVICE)
+        end(error, NO_DEVICE)
     except (ValueError, OSError, ImportError) as error:
-        _end(error, FAILED)
+        end(error)
     if failure is not None:
-        _end(failure, LOST)
+        end(failure, LOST)
 
 
 def load_tool(name: str) -> FunctionTool | RawFunctionTool:
@@ -172,8 +170,3 @@ class Switches:
 
 def _which(device: str | None) -> int | str | None:
     return int(device) if device is not None and device.isdigit() else device
-
-
-def _end(reason: object, code: int) -> None:
-    typer.echo(f"antiphon: {reason}", err=True)
-    raise typer.Exit(code) from None

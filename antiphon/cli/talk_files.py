@@ -39,7 +39,24 @@ def read_wav(path: Path) -> tuple[Int16Array, int]:
             data = np.frombuffer(file.readframes(file.getnframes()), np.int16)
             return data.reshape(-1, file.getnchannels()), file.getframerate()
     except (wave.Error, EOFError) as error:
-        raise ValueError(f"{path} is no WAV file ({error}); give a 16-bit PCM WAV file") from None
+        reason = str(error) or "it is empty or cut short"
+        raise ValueError(f"{path} is no WAV file ({reason}); give a 16-bit PCM WAV file") from None
+
+
+def refuse_same_file(question: Path, option: str, path: Path) -> None:
+    """Protect the file of --in.
+
+    Args:
+        question: The file of --in.
+        option: An option that names a file to write.
+        path: That file.
+
+    Raises:
+        ValueError: They are one file, by whatever names.
+        OSError: The question can't be looked at.
+    """
+    if path.exists() and path.samefile(question):
+        raise ValueError(f"{option} {path} would overwrite the file of --in, {question}; give another name")
 
 
 class FileCall:
@@ -53,7 +70,7 @@ class FileCall:
         answer: Where to write what was heard, mono at 24 kHz, in step with the question; None for nowhere.
 
     Raises:
-        ValueError: The question is no such file.
+        ValueError: The question is no such file, or the answer would overwrite it.
         OSError: A file can't be read or written.
     """
 
@@ -63,6 +80,7 @@ class FileCall:
         self._files = contextlib.ExitStack()
         self._file: wave.Wave_write | None = None
         if answer is not None:
+            refuse_same_file(question, "--out", answer)
             # Opened here: a Wave_write that can't open its file complains once more when it is collected.
             file = self._files.enter_context(answer.open("wb"))
             self._file = self._files.enter_context(wave.Wave_write(file))

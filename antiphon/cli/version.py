@@ -14,3 +14,10 @@ def version() -> None:
     except PackageNotFoundError:
         own = "(not installed)"
     typer.echo(f"antiphon {own}, Python {platform.python_version()} on {platform.system()}")
+
+
+def version_option(given: bool) -> None:
+    """What `--version` does: the same, and no command is needed."""
+    if given:
+        version()
+        raise typer.Exit

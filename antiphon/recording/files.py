@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from io import FileIO
 from pathlib import Path
 
 import msgspec
 
 from antiphon.recording.format import AudioRef, Line, TrackName
 from antiphon.recording.redact import Redactor
-from antiphon.recording.wav import WavWriter
+from antiphon.recording.wav import WavWriter, create
 
 # How often the WAVs' headers are put right.
 HEADER_SECONDS = 1.0
@@ -44,7 +43,7 @@ class RecordingFiles:
         self._audio: dict[TrackName, bytearray] = {}
         self._tracks: dict[TrackName, WavWriter] = {}
         self._headers_at = 0.0
-        self._file = FileIO(path, "xb")
+        self._file = create(path)
         try:
             for track, encoding in encodings.items():
                 self._tracks[track] = WavWriter(track_path(path, track), encoding)

@@ -7,6 +7,7 @@ them. After 4 GiB (a day of 24 kHz audio) the lengths stay at their greatest val
 
 from __future__ import annotations
 
+import os
 import struct
 from io import FileIO
 from pathlib import Path
@@ -17,6 +18,26 @@ _FORMAT_TAGS = {"pcm16": 1, "g711_alaw": 6, "g711_ulaw": 7}
 _LIMIT = 2**32 - 1
 # RIFF, fmt with an (empty) extension, fact, and the head of the data.
 _HEADER = struct.Struct("<4sI4s 4sIHHIIHHH 4sII 4sI")
+
+
+def create(path: Path) -> FileIO:
+    """Make a file of a recording, unbuffered: what was written survives the process.
+
+    Raises:
+        FileExistsError: It exists, or is a folder; the message says what to do.
+        FileNotFoundError: Its folder doesn't exist.
+        OSError: It can't be made.
+    """
+    try:
+        return FileIO(os.fspath(path), "xb")
+    except FileExistsError:
+        if path.is_dir():
+            reason = f"{path} is a folder; give the name of a file in it, such as {path / 'call.jsonl'}"
+        else:
+            reason = f"{path} exists, and a recording is never overwritten; give another name, or remove it"
+        raise FileExistsError(reason) from None
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: there is no folder {path.parent}; make it first") from None
 
 
 class WavWriter:
@@ -40,8 +61,7 @@ class WavWriter:
         self._rate = codec.rate
         self.bytes_per_sample = codec.bytes_per_sample
         self.samples = 0
-        # Unbuffered: what was written survives the process.
-        self._file = FileIO(path, "xb")
+        self._file = create(path)
         self._file.write(self._header())
 
     def write(self, data: bytes) -> None:

@@ -23,7 +23,7 @@ CONVERSATION = "chat_ctx.mirror._entries"
 SLACK = 10
 # What is remembered of things past, and how much of it at most.
 LIMITS = {
-    "chat_ctx._deleted": REMEMBERED_DELETIONS,
+    "chat_ctx.deleted": REMEMBERED_DELETIONS,
     "generation._begun": REMEMBERED_CALLS,
     "generation._playback._items": HISTORY + 1,
 }

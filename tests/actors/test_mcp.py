@@ -270,6 +270,35 @@ def test_of_a_long_calls_calls_only_the_last_are_remembered(case: Any) -> None:
     assert len(case.creates()) == 1
 
 
+def test_calls_that_never_end_are_not_followed_for_ever(case: Any) -> None:
+    for number in range(2 * REMEMBERED):
+        response_id, item_id = f"r{number}", f"mcp_{number}"
+        case.wire.reply(
+            w.created(response_id),
+            w.output_added(response_id, call_item(item_id, "")),
+            w.item_added(call_item(item_id, "")),
+            w.done(response_id, "incomplete"),
+        )
+    core = case.session._actors.strand.actor(m.GENERATION).core
+    assert len(core._mcp) == len(core._mcp_ended) == REMEMBERED
+    assert not core._mcp_open
+    assert not core._batches
+    case.wire.reply(
+        began("mcp_0"), began("mcp_1"), completed(item_id), item_done(call_item(item_id, output="1"))
+    )
+    assert calls(case)[-1] == ("completed", "1")
+
+
+def test_of_calls_that_replies_wait_for_the_oldest_is_given_up_last(case: Any) -> None:
+    case.wire.reply(w.created("r1"), *announced("r1", "first"), began("first"))
+    for number in range(REMEMBERED):
+        case.wire.reply(*announced("r1", f"mcp_{number}"))
+    case.wire.reply(w.done("r1"), completed("first"), item_done(call_item("first", output="late")))
+    core = case.session._actors.strand.actor(m.GENERATION).core
+    assert len(core._mcp) == len(core._mcp_open) == REMEMBERED
+    assert calls(case) == [("in_progress", None)]
+
+
 # -- approval -----------------------------------------------------------------------------------------
 
 

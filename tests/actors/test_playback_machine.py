@@ -99,6 +99,7 @@ class PlaybackMachine(RuleBasedStateMachine):
         self.lost: set[str] = set()  # items of earlier connections
         self.gone: set[str] = set()  # items of whose deletion the session knows
         self.fade = self.foreseen = 0  # samples
+        self.cut_unread = False  # whether playback was cut after the last read
         self.checked = 0
         self.server = Server(self.driver.accept())
 
@@ -168,6 +169,7 @@ class PlaybackMachine(RuleBasedStateMachine):
     @rule(ms=st.sampled_from([3, 10, 20, 100, 500]))
     def listen(self, ms: int) -> None:
         block = self.playback.read(ms * PER_MS)
+        self.cut_unread = False
         # What fades out after a cut was not heard, and has other values.
         fading, self.fade = block[: self.fade], max(0, self.fade - len(block))
         for value, count in zip(*np.unique(block[len(fading) :], return_counts=True), strict=True):
@@ -208,13 +210,17 @@ class PlaybackMachine(RuleBasedStateMachine):
 
     def foresee_fade(self) -> None:
         """How much of what is queued will fade out if playback is cut now."""
+        if self.cut_unread:
+            # The player is where it was at the cut before: what has come since is not in its hands.
+            self.foreseen = self.fade
+            return
         waiting = self.fade + round(self.playback.queued_ms * PER_MS)
         self.foreseen = min(FADE, waiting) if self.playback._sounding else 0
 
     def cut(self, hasty: bool) -> None:
         """Playback was cut: check what the server is told, and forget what was queued."""
         running = {item for item in self.received if item not in self.finished}
-        self.fade = self.foreseen
+        self.fade, self.cut_unread = self.foreseen, True
         unheard = {
             item
             for item in self.received.keys() - self.silenced
@@ -358,6 +364,29 @@ def run(examples: int, steps: int = 50, derandomize: bool = False) -> None:
 def test_the_server_is_told_what_was_heard() -> None:
     # The same examples each time; the long run below looks for new ones.
     run(60, derandomize=True)
+
+
+@pytest.mark.parametrize("dropping", [False, True])
+def test_two_cuts_between_two_reads_fade_out_only_what_was_playing(dropping: bool) -> None:
+    machine = PlaybackMachine()
+    machine.connect(interrupts=True)
+    if not dropping:
+        machine.ask(beside=True)
+    machine.tell_a_story(ends=not dropping, ms=100, reads=16)
+    if dropping:
+        machine.connection_drops(returns=False)
+        machine.ask(beside=True)
+        machine.settle()
+    else:
+        machine.interrupt(hasty=False)
+    machine.listen(ms=3)
+    machine.user_speaks()
+    machine.speak(ms=20, times=1, which=0)
+    machine.settle()
+    machine.interrupt(hasty=False)
+    machine.tell_a_story(ends=True, ms=100, reads=1 if dropping else 32)
+    machine.user_speaks()
+    machine.teardown()
 
 
 @pytest.mark.full

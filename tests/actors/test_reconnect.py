@@ -111,7 +111,9 @@ def test_the_jitter_differs(make_case: Make) -> None:
 
 @pytest.mark.parametrize("retries", [0, 1, 3])
 @pytest.mark.parametrize("opened", [False, True])
-def test_so_many_retries_and_no_more(make_case: Make, retries: int, opened: bool) -> None:
+def test_so_many_retries_and_no_more(
+    make_case: Make, retries: int, opened: bool, caplog: pytest.LogCaptureFixture
+) -> None:
     case = make_case(connect=opened, conn_options=ConnectOptions(max_retry=retries, retry_interval=1.0))
     if opened:
         case.wire.drop()
@@ -128,6 +130,10 @@ def test_so_many_retries_and_no_more(make_case: Make, retries: int, opened: bool
     with pytest.raises(RealtimeError):
         case.session.wait_open(0)
     assert case.driver.sessions == 0
+    # Who listens to no event finds it in the log all the same.
+    assert [record.getMessage().endswith("; the session is over") for record in caplog.records] == [
+        False
+    ] * retries + [True]
 
 
 @pytest.mark.parametrize("status", [401, 403])

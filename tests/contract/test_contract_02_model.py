@@ -12,7 +12,7 @@ import pytest
 from contract_line import KEY, QUICK, Line
 from scripted_server import ScriptedServer
 
-from antiphon import ConnectOptions, RealtimeError, RealtimeModel, ServerVad
+from antiphon import ConnectOptions, Engine, RealtimeError, RealtimeModel, ServerVad
 from antiphon.version import VERSION
 
 Dial = Callable[..., Line]
@@ -152,6 +152,19 @@ def test_what_is_missing_is_said(
         monkeypatch.setenv("OPENAI_API_KEY", "is not used on Azure")
     with pytest.raises(ValueError, match=words):
         build(**given)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"engine": 3}, "engine must be a Runtime, not 3; pass an Engine, or None"),
+        ({"engine": Engine}, "engine must be a Runtime, not .*Engine.*; pass an Engine, or None"),
+        ({"ssl_context": 1}, r"ssl_context must be a SSLContext, not 1; .*create_default_context\(\)"),
+    ],
+)
+def test_what_a_model_cannot_work_with_is_refused_when_it_is_made(given: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        RealtimeModel(api_key=KEY, **given)
 
 
 # -- headers ------------------------------------------------------------------------------------------

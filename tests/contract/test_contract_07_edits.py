@@ -331,6 +331,38 @@ def test_a_copy_older_than_a_cut_and_a_drop_does_not_bring_it_back(line: Line) -
     assert edit(line, older)[1] == []
 
 
+def test_a_copy_from_between_two_cuts_is_no_edit(line: Line) -> None:
+    words = p.ContentPart(type="output_audio", transcript="one two three")
+    mirror(line, p.MessageItem(id="a", role="assistant", content=[words]))
+    for end_ms, left in ((800, "one two"), (400, "one")):
+        between = line.session.chat_ctx
+        line.session.truncate("a", ["audio"], end_ms, left)
+        line.peer.expect("conversation.item.truncate")
+        line.peer.send(p.ConversationItemTruncated(item_id="a", content_index=0, audio_end_ms=end_ms))
+        line.heard()
+    assert [item.text_content for item in between.items] == ["one two"]
+    assert edit(line, between)[1] == []
+    assert [item.text_content for item in line.session.chat_ctx.items] == ["one"]
+
+
+def test_a_copy_from_before_it_was_known_how_much_was_heard_is_no_edit(line: Line) -> None:
+    """The server confirms the cut and repeats the words before the response, and with it the audio, is over."""
+    line.peer.send(w.created("r1"))
+    line.peer.send(p.ConversationItemAdded(previous_item_id=None, item=w.message("a")))
+    line.peer.send(w.audio("r1", "a", range(2400)))
+    line.peer.send(p.ConversationItemTruncated(item_id="a", content_index=0, audio_end_ms=50))
+    done = w.message("a", "one two three")
+    line.peer.send(p.ConversationItemDone(item=done))
+    line.heard()
+    older = line.session.chat_ctx
+    assert [item.text_content for item in older.items] == ["one two three"]
+    line.peer.send(w.output_done("r1", done))
+    line.peer.send(w.done("r1", "cancelled"))
+    line.heard()
+    assert [item.text_content for item in line.session.chat_ctx.items] == ["one tw"]
+    assert edit(line, older)[1] == []
+
+
 # -- the report -----------------------------------------------------------------------------------------
 
 
@@ -453,6 +485,15 @@ def test_provider_tools_are_kept_and_bad_ones_left_out(line: Line, caplog: Any) 
     assert [tool["name"] for tool in sent_tools(line)] == ["weather"]
     assert line.session.tools.flatten() == [search, weather]
     assert any("no spaces please" in record.getMessage() for record in caplog.records)
+
+
+@pytest.mark.parametrize("tools", [None, weather, "weather"])
+def test_what_is_no_list_of_tools_is_refused_and_nothing_is_sent(line: Line, tools: Any) -> None:
+    with pytest.raises(ValueError, match=r"tools must be a list of tools, not .*; \[\] is none"):
+        line.session.update_tools(tools)
+    with pytest.raises(ValueError, match="tools must be a list of tools"):
+        line.session.generate_reply(tools=tools)
+    assert line.sent() == []
 
 
 def test_the_conversion_of_tools_can_be_overridden(dial: Dial, monkeypatch: pytest.MonkeyPatch) -> None:

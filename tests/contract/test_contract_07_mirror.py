@@ -8,10 +8,17 @@ from typing import Any
 
 import pytest
 import wire as w
-from contract_line import Line
+from contract_line import PATIENCE, Line, background
 
 import antiphon.protocol as p
-from antiphon import ChatMessage, FunctionCall, FunctionCallOutput, ImageContent, RealtimeModelMetrics
+from antiphon import (
+    ChatContext,
+    ChatMessage,
+    FunctionCall,
+    FunctionCallOutput,
+    ImageContent,
+    RealtimeModelMetrics,
+)
 
 Dial = Callable[..., Line]
 NAMES = ["conversation.item.added", "conversation.item.created"]
@@ -212,6 +219,78 @@ def test_a_transcript_replaces_what_its_item_carried(line: Line, how: str) -> No
     completed(line, "To be.")
     line.heard()
     assert [item.text_content for item in line.session.chat_ctx.items] == ["To be."]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_transcript_that_comes_before_its_item_is_not_lost(line: Line, name: str) -> None:
+    delta(line, "to b")
+    completed(line, "To be.", logprobs=[{"token": "To be.", "logprob": 0.0}])
+    completed(line, "To be.")
+    announce(line, SPOKEN, None, name)
+    assert transcribed(line) == [("u", "to b", False), ("u", "To be.", True)]
+    (item,) = line.session.chat_ctx.items
+    assert isinstance(item, ChatMessage)
+    assert (item.content, item.transcript_confidence) == (["To be."], 1.0)
+    assert line.of("remote_item_added")[0].item.text_content == "To be."
+
+
+def test_an_item_whose_transcript_came_before_it_is_not_protected_from_edits(line: Line) -> None:
+    completed(line, "")
+    announce(line, SPOKEN, None)
+    line.heard()
+    edit = background(line.session.update_chat_ctx, ChatContext([]), PATIENCE)
+    line.peer.expect("conversation.item.delete")
+    line.peer.send("conversation.item.deleted", item_id="u")
+    assert edit.result(PATIENCE).deleted == ["u"]
+
+
+def test_parts_whose_transcripts_come_before_their_item_are_in_its_order(line: Line) -> None:
+    line.peer.send(f"{TRANSCRIPTION}.completed", item_id="u", content_index=1, transcript="or not.")
+    delta(line, "To be")
+    line.peer.send(f"{TRANSCRIPTION}.failed", item_id="u", content_index=0, error={"message": "cut off"})
+    part = {"type": "input_audio", "transcript": "to"}
+    announce(line, {**SPOKEN, "content": [part, part]}, None)
+    line.heard()
+    assert [item.text_content for item in line.session.chat_ctx.items] == ["To be\nor not."]
+
+
+def test_a_transcript_of_an_item_that_is_gone_is_not_the_next_ones(line: Line) -> None:
+    announce(line, SPOKEN, None)
+    line.peer.send("conversation.item.deleted", item_id="u")
+    completed(line, "To be.")
+    announce(line, SPOKEN, None)
+    line.heard()
+    assert [item.text_content for item in line.session.chat_ctx.items] == [""]
+
+
+def test_a_drop_ends_the_wait_for_an_item(line: Line) -> None:
+    completed(line, "To be.")
+    line.heard()
+    line.peer.drop()
+    line.answer()
+    line.wait("session_reconnected")
+    announce(line, SPOKEN, None)
+    line.heard()
+    assert [item.text_content for item in line.session.chat_ctx.items] == [""]
+
+
+PICTURE = {"type": "input_image", "image_url": "data:image/png;base64,AA=="}
+
+
+@pytest.mark.parametrize("words", [None, "", "To be, or"])
+@pytest.mark.parametrize("beside", [[], [PICTURE], [{"type": "input_text", "text": "typed"}]])
+def test_an_item_that_is_done_keeps_the_words_that_it_does_not_say_itself(
+    line: Line, beside: list[Any], words: str | None
+) -> None:
+    announce(line, {**SPOKEN, "content": [{"type": "input_audio"}, *beside]}, None)
+    completed(line, "To be.")
+    done = {**SPOKEN, "content": [{"type": "input_audio", "transcript": words}, *beside]}
+    line.peer.send("conversation.item.done", item=done, previous_item_id=None)
+    line.heard()
+    (item,) = line.session.chat_ctx.items
+    assert isinstance(item, ChatMessage)
+    assert item.content[0] == (words or "To be.")
+    assert len(item.content) == 1 + len(beside)
 
 
 def test_each_part_of_an_item_has_its_transcript(line: Line) -> None:

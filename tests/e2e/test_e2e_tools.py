@@ -138,7 +138,7 @@ def test_the_engine_answers_a_spoken_call(serve) -> None:
         assert line.close() == []
 
 
-def test_every_kind_of_outcome_is_told_once_and_the_reply_is_asked_for_once(serve) -> None:
+def test_every_kind_of_outcome_is_told_once_and_the_reply_is_asked_for_once(serve, caplog) -> None:
     later: Future[dict[str, int]] = Future()
     sessions = []
 
@@ -209,6 +209,12 @@ def test_every_kind_of_outcome_is_told_once_and_the_reply_is_asked_for_once(serv
         assert json.loads(slow_) == {"seats": 3}
         assert wrong_ == "Error: LookupError: no such flight"
         assert rude_.startswith("Error: SystemExit")
+        logged = [record for record in caplog.records if record.name == "antiphon.tools"]
+        assert sorted(record.getMessage() for record in logged) == [
+            "the tool 'rude' failed, and the model is told so",
+            "the tool 'wrong' failed, and the model is told so",
+        ]
+        assert all(record.exc_info for record in logged)
         assert "did not finish within 0.2 s" in endless_
         assert silent_ == "null"
         assert json.loads(raw_) == ["a", "b"]

@@ -68,4 +68,5 @@ def test_a_program_takes_a_call_and_ends_at_ctrl_c(serve, name) -> None:
         program.kill()
         program.wait()
     assert "Traceback" not in output
+    assert str(port) in output
     assert program.returncode in (0, -signal.SIGINT), output

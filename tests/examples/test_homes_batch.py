@@ -100,10 +100,12 @@ def test_a_file_that_cannot_be_asked_fails_alone(tmp_path) -> None:
     record(questions / "stereo.wav", "What time is it?", channels=2)
     record(questions / "deep.wav", "Hello.", width=3)
     (questions / "text.wav").write_text("no sound")
+    (questions / "empty.wav").touch()
     code, output = run(questions, "--out", out)
     assert code == 1, output
     assert "deep.wav: has 24-bit samples" in output
-    assert "text.wav: " in output
+    assert "text.wav: is no WAV file: " in output
+    assert "empty.wav: is no WAV file: it is empty or cut short" in output
     assert names(out, "") == ["stereo.txt", "stereo.wav"]
     assert "what time is it" in (out / "stereo.txt").read_text()
 

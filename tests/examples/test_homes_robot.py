@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -88,3 +89,18 @@ def test_it_does_what_it_is_told(tmp_path: Path) -> None:
     assert "robot   |·······▶·|" in places
     assert "◀" in places[-1]
     assert 1 < places[-1].index("◀") - places[-1].index("|") - 1 < 7
+
+
+@pytest.mark.full
+def test_it_ends_quietly_at_ctrl_c() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-u", str(PROGRAM)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8"
+    ) as program:
+        try:
+            assert program.stdout is not None
+            assert program.stdout.readline().startswith("robot")
+            program.send_signal(signal.SIGINT)
+            _, errors = program.communicate(timeout=50)
+        finally:
+            program.kill()
+    assert (program.returncode, errors) == (0, "")

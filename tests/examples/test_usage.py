@@ -15,6 +15,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 PROGRAMS = sorted(path.name for path in EXAMPLES.glob("*.py") if '__name__ == "__main__"' in path.read_text())
 LISTENING = ["audiosocket.py", "flask_live.py", "prometheus.py", "rtp.py", "twilio_flask.py"]
 NO_TK = "Tk is not installed: apt-get install python3-tk"
+CALLING = ["audiosocket.py", "prometheus.py", "rtp.py", "twilio_flask.py"]
 PHONES = ["audiosocket.py", "rtp.py", "twilio_flask.py"]
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="other systems' windows need no DISPLAY")
 
@@ -29,12 +30,17 @@ def run(name: str, words: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
     """Run an example that is to end at its command line, as Python runs it; returns the exit code."""
     if name == "tk_window.py":
         pytest.importorskip("tkinter", reason=NO_TK)
-    path = str(EXAMPLES / name)
-    monkeypatch.setattr(sys, "argv", [path, *words])
     with pytest.raises(SystemExit) as ended:
-        runpy.run_path(path, run_name="__main__")
+        start(name, words, monkeypatch)
     assert isinstance(ended.value.code, int)
     return ended.value.code
+
+
+def start(name: str, words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run an example as Python runs it."""
+    path = str(EXAMPLES / name)
+    monkeypatch.setattr(sys, "argv", [path, *words])
+    runpy.run_path(path, run_name="__main__")
 
 
 def test_no_program_is_left_out() -> None:
@@ -72,6 +78,19 @@ def test_what_is_no_port_is_refused(
     assert f"a port is a number from 1 to 65535, not '{port}'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", CALLING)
+def test_a_missing_key_is_said_in_a_line(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And --help says how to go without one of OpenAI's."""
+    with pytest.raises(SystemExit, match=f"^{name}: OPENAI_API_KEY is not set; --help says .*$"):
+        start(name, [], monkeypatch)
+    assert run(name, ["--help"], monkeypatch) == 0
+    usage = capsys.readouterr().out
+    assert "antiphon serve" in usage
+    assert "OPENAI_API_KEY=local OPENAI_BASE_URL=http://127.0.0.1:8765/v1" in usage
+
+
 @pytest.mark.parametrize("name", PHONES)
 def test_a_phone_example_is_short(name: str) -> None:
     """It is meant to be read in one go: under 120 lines."""
@@ -83,6 +102,15 @@ def test_a_batch_of_none_at_once_is_refused(
 ) -> None:
     assert run("batch.py", ["--at-once", "0"], monkeypatch) == 2
     assert "--at-once must be 1 or more" in capsys.readouterr().err
+
+
+def test_a_batch_without_questions_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match=f"^There are no WAV files .* in {tmp_path}\\.$"):
+        start("batch.py", [str(tmp_path), "--out", str(tmp_path / "out")], monkeypatch)
+    assert capsys.readouterr().out == ""
+    assert not (tmp_path / "out").exists()
 
 
 def says_what_to_do(message: str) -> bool:

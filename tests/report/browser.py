@@ -69,13 +69,13 @@ class Page:
         elif event == "Page.loadEventFired":
             self._loaded = True
 
-    def size(self, width: int, height: int, mobile: bool = False) -> None:
-        """Give the window this size."""
+    def size(self, width: int, height: int, mobile: bool = False, sharp: float = 1) -> None:
+        """Give the window this size, and the screen this many device pixels to a CSS pixel."""
         self.call(
             "Emulation.setDeviceMetricsOverride",
             width=width,
             height=height,
-            deviceScaleFactor=1,
+            deviceScaleFactor=sharp,
             mobile=mobile,
         )
 

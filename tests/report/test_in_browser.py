@@ -124,6 +124,41 @@ def test_everything_is_drawn_and_fits_the_screen(page: Page) -> None:
         assert shown in stats
 
 
+# Notes of every frame that shows a new size: the canvases' sizes in device pixels, as drawn and as displayed,
+# and how far below the lanes their labels end. An observer is told after layout and before paint, and after
+# those that were made before it, which are the page's own.
+WATCH = """
+  window.shown = [];
+  new ResizeObserver(() => {
+    const box = (selector) => document.querySelector(selector).getBoundingClientRect();
+    const sizes = ["lanes", "overview"].map((id) => {
+      const { width, height } = box("#" + id);
+      const canvas = document.getElementById(id);
+      return [[canvas.width, canvas.height], [width, height].map((size) => Math.round(size * devicePixelRatio))];
+    });
+    shown.push([...sizes, box("#gutter [data-lane=events]").bottom - box("#lanes").bottom]);
+  }).observe(document.getElementById("lanes"));
+"""
+
+
+def test_no_frame_shows_the_lanes_stretched(page: Page) -> None:
+    width, height = page.get("[innerWidth, innerHeight]")
+    phone = width < 640
+    page.get(WATCH)
+    page.wait("shown.length === 1")
+    page.get("void (document.getElementById('stage').style.cssText = 'flex: none; height: 437px')")
+    page.wait("shown.length === 2")
+    page.size(width - 60, height, mobile=phone)
+    page.wait("shown.length === 3")
+    page.size(width - 30, height, mobile=phone, sharp=2)
+    page.wait("shown.length === 4")
+    assert page.get("document.getElementById('lanes').height") == 2 * 437
+    for lanes, overview, below in page.get("shown"):
+        assert lanes[0] == lanes[1]
+        assert overview[0] == overview[1]
+        assert below == pytest.approx(0, abs=1)
+
+
 def test_a_click_seeks_and_tells_what_is_there(page: Page) -> None:
     page.click(*at(page, 29.5, "model"))
     assert position(page) == pytest.approx(29.5, abs=0.3)

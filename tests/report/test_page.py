@@ -105,7 +105,7 @@ def test_the_command_writes_the_page_and_says_where(file: Path) -> None:
     recording, page = scene.write(3), file.with_name("page.html")
     done = run(recording, "-o", page, "--no-audio", "--price", "input=4,output=16")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"antiphon: {page} shows 3.0 s with 1 responses\n"
+    assert done.stdout == f"antiphon: {page} shows 3.0 s, responses: 1\n"
     shown = msgspec.json.decode(Reader(page.read_text("utf-8")).scripts["call-data"])
     assert shown["tokens"]["cost"] == pytest.approx((1000 * 4 + 200 * 16) / 1_000_000)
 

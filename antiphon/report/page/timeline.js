@@ -15,29 +15,39 @@ const timeline = new (class {
 
   start() {
     this.#gutter();
-    new ResizeObserver(() => this.redraw(true)).observe(byId("stage"));
+    this.#draw();
+    this.#fitToSize();
     for (const teller of [view, choice, player]) teller.listen(() => this.redraw());
     this.#pointer();
     this.#overviewPointer();
-    this.redraw(true);
-    this.#draw();
   }
 
-  redraw(resized = false) {
-    if (resized) this.#whole = null;
+  // An observer is told between layout and paint. To draw right there, and not in the next frame, is what keeps
+  // the old drawing from being shown stretched to the new size.
+  #fitToSize() {
+    new ResizeObserver(() => {
+      this.#whole = null;
+      this.#draw();
+    }).observe(lanes);
+  }
+
+  redraw() {
     if (this.#due) return;
     this.#due = true;
-    requestAnimationFrame(() => this.#draw());
+    requestAnimationFrame(() => {
+      this.#due = false;
+      this.#draw();
+    });
   }
 
-  // Everything again; the colours or the size have changed.
+  // Everything again; the colours have changed.
   refresh() {
     readColours();
-    this.redraw(true);
+    this.#whole = null;
+    this.redraw();
   }
 
   #draw() {
-    this.#due = false;
     const [pen, width, height] = this.#prepare(lanes);
     this.#picture = new Picture(pen, width, height, this.left);
     this.#picture.draw();

@@ -205,3 +205,8 @@ def test_contexts_compare_by_items(message: ChatMessage) -> None:
     assert ctx != ChatContext()
     assert ctx != [message]
     assert message.id in repr(ctx)
+
+
+def test_a_role_that_does_not_exist_is_refused_with_those_that_do() -> None:
+    with pytest.raises(ValueError, match="system, developer, user, assistant, not 'usr'"):
+        ChatContext().add_message(role="usr", content="hi")  # type: ignore[arg-type]

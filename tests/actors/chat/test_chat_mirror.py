@@ -84,7 +84,7 @@ def test_what_is_not_there_is_neither_changed_nor_found() -> None:
     mirror = Mirror()
     mirror.insert(None, FunctionCallItem(id="call", name="f", arguments="{}"))
     for item_id in ("nothing", "call"):
-        assert not mirror.append_text(item_id, "a")
+        assert not mirror.transcribe(item_id, 0, "a")
         assert not mirror.replace_content(item_id, ["a"])
         assert not mirror.truncate(item_id, 10)
     assert not mirror.update(wire("nothing", "a"))
@@ -117,8 +117,8 @@ def test_chat_ctx_is_independent_and_has_only_what_has_a_chat_form() -> None:
 def test_transcripts_are_appended_with_their_confidence() -> None:
     mirror = Mirror()
     mirror.insert(None, wire("a"))
-    assert mirror.append_text("a", "hello", confidence=0.5)
-    assert mirror.append_text("a", "")
+    assert mirror.transcribe("a", 0, "hello", confidence=0.5)
+    assert mirror.transcribe("a", 0, "")
     assert mirror.get("a").chat == ChatMessage("user", ["hello"], id="a", transcript_confidence=0.5)
 
 
@@ -126,7 +126,7 @@ def test_update_takes_the_final_form_over() -> None:
     mirror = Mirror()
     mirror.insert(None, FunctionCallItem(id="call", name="f", arguments=""))
     mirror.insert("call", spoken("a"))
-    mirror.append_text("a", "heard so far")
+    mirror.transcribe("a", 0, "heard so far")
     assert mirror.update(final := FunctionCallItem(id="call", name="f", arguments="{}", call_id="c"))
     assert mirror.get("call").item is final
     assert mirror.get("call").chat == FunctionCall("c", "f", "{}", id="call")
@@ -157,7 +157,7 @@ def test_protected_items() -> None:
 def truncated(received_ms: float, end_ms: float, transcript: str | None = None) -> Mirror:
     mirror = Mirror()
     mirror.insert(None, spoken("a"))
-    mirror.append_text("a", "0123456789")
+    mirror.replace_content("a", ["0123456789"])
     mirror.get("a").received_audio_ms = received_ms
     assert mirror.truncate("a", end_ms, transcript)
     return mirror
@@ -204,7 +204,7 @@ def test_a_transcript_that_comes_after_the_cut_is_cut() -> None:
     mirror.insert(None, spoken("a"))
     mirror.get("a").received_audio_ms = 1000
     mirror.truncate("a", 300)
-    mirror.append_text("a", "0123456789")
+    mirror.replace_content("a", ["0123456789"])
     assert text_of(mirror, "a") == "012"
 
 

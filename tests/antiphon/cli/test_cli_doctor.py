@@ -142,6 +142,17 @@ def test_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     assert findings["key"]["verdict"] == "warning"
 
 
+def test_no_key_for_a_server_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It needs none, so there is nothing to warn of; by whichever way its address is given."""
+    monkeypatch.delenv("OPENAI_API_KEY")
+    code, findings = examined("--no-network", "--base-url", "http://127.0.0.1:8765/v1")
+    assert (code, findings["key"]["verdict"]) == (0, "ok")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://localhost:8765/v1")
+    assert examined("--no-network")[1]["key"]["verdict"] == "ok"
+    findings = examined("--no-network", "--base-url", "http://[::1")[1]
+    assert findings["key"]["verdict"] == "warning"
+
+
 def test_a_refused_key() -> None:
     """The server says so."""
     with LocalServer(api_key="sk-another") as server:

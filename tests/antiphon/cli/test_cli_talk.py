@@ -83,6 +83,14 @@ def test_ctrl_c_hangs_up(server: LocalServer, tmp_path: Path) -> None:
     [
         (["--in", "none.wav"], 1, "none.wav"),
         (["--in", "noise.wav"], 1, "noise.wav is no WAV file"),
+        (["--in", "empty.wav"], 1, "empty.wav is no WAV file (it is empty or cut short)"),
+        (["--in", "q.wav", "--out", "./q.wav"], 1, "--out q.wav would overwrite the file of --in, q.wav"),
+        (["--in", "q.wav", "--out", "link.wav"], 1, "--out link.wav would overwrite the file of --in, q.wav"),
+        (
+            ["--in", "q.wav", "--out", "no/a.wav"],
+            1,
+            "antiphon: no/a.wav: there is no folder no; make it first",
+        ),
         (["--in", "q.wav", "--tool", "weather:get_wether"], 1, "no attribute 'get_wether'"),
         (["--in", "q.wav", "--tool", "weather"], 1, "MODULE:FUNCTION"),
         (["--in", "q.wav", "--azure-deployment", "d"], 1, "AZURE_OPENAI_API_KEY"),
@@ -99,6 +107,9 @@ def test_what_is_missing_or_wrong_is_named(
     """Each kind of mistake has its exit code and says what is wrong."""
     write_question(tmp_path / "q.wav", "Hello.")
     (tmp_path / "noise.wav").write_bytes(bytes(range(256)))
+    (tmp_path / "empty.wav").touch()
+    (tmp_path / "link.wav").symlink_to("q.wav")
+    question = (tmp_path / "q.wav").read_bytes()
     (tmp_path / "weather.py").write_text(WEATHER_MODULE)
     monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(
@@ -107,6 +118,7 @@ def test_what_is_missing_or_wrong_is_named(
     assert done.exit_code == code, done.output
     assert reason in done.stderr
     assert done.stdout == ""
+    assert (tmp_path / "q.wav").read_bytes() == question
 
 
 @pytest.mark.parametrize(

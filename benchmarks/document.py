@@ -31,8 +31,8 @@ before it reports: where work is missing, there are no figures but the reason.
 
 The latencies of `density` are from the server's write of a delta to the consumer's hands ("in"), and from the push of
 10 ms of audio to the server's read of the chunk that it ends ("out"). "late" is how far the pushing thread or task has
-fallen behind real time at the end. The sessions begin one after the other within a second, as callers do: where all begin
-at the same instant, what they wait for is each other.
+fallen behind real time at the end. The sessions begin one after the other within a second, as callers do: where all
+begin at the same instant, what they wait for is each other.
 """
 
 

@@ -122,7 +122,7 @@ class McpLine(Line):
 
 
 def items(server: LocalServer) -> list[str]:
-    """The kinds of the conversation's items, in order, the list of tools first: it may come before or after the user's."""
+    """The kinds of the conversation's items, in order, but the list of tools first: when it comes is chance."""
     return sorted(
         (_kind(item) for item in server.conversation()), key=lambda kind: kind != "McpListToolsItem"
     )

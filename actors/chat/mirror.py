@@ -285,7 +285,10 @@ class Mirror(Undoable):
     def as_cut(self, item: ChatItem) -> ChatItem:
         """Returns the item, or, if it is a copy from before a message was cut, the message as it is now."""
         entry = self._entries.get(item.id)
-        if entry is None or not isinstance(entry.chat, ChatMessage) or not isinstance(item, ChatMessage):
+        # Asked of every item at every edit: to compare the words of those that were never cut would double its cost.
+        if entry is None or not entry.outdated:
+            return item
+        if not isinstance(entry.chat, ChatMessage) or not isinstance(item, ChatMessage):
             return item
         state, present = ((chat.interrupted, chat.text_content) for chat in (item, entry.chat))
         return entry.chat if state != present and state in entry.outdated else item

@@ -162,7 +162,7 @@ class QueueMachine(RuleBasedStateMachine):
         waiting = [other for other in self.expected if isinstance(other, AudioChunk)]
         total = sum(other.ms for other in waiting)
         lost = 0.0
-        while audio and total - lost > 500:
+        while total - lost > 500:
             victim = waiting.pop(0)
             lost += victim.ms
             self.expected.remove(victim)

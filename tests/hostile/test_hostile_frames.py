@@ -221,8 +221,8 @@ def test_a_frame_without_end_is_not_held_in_memory(lines) -> None:
     with attacked(attack, max_message_size=LIMIT) as victim:
         victim.converse()
         assert victim.close() == []
-    print(f"a frame of 300 MiB: at most {max(memory) - min(memory):.0f} MiB more")
-    assert max(memory) - min(memory) < 40
+    print(f"a frame of 300 MiB: at most {max(memory) - memory[0]:.0f} MiB more")
+    assert max(memory) - memory[0] < 40
     (logged,) = lines()
     assert "oversized" in logged
 
@@ -242,8 +242,8 @@ def test_many_fragments_are_not_held_in_memory(payload) -> None:
     with attacked(attack) as victim:
         victim.converse()
         assert victim.close() == []
-    print(f"300,000 fragments: at most {max(memory) - min(memory):.0f} MiB more")
-    assert max(memory) - min(memory) < 10
+    print(f"300,000 fragments: at most {max(memory) - memory[0]:.0f} MiB more")
+    assert max(memory) - memory[0] < 10
 
 
 # -- framing -------------------------------------------------------------------------------------------------
@@ -261,8 +261,8 @@ def test_a_flood_of_pings(lines) -> None:
     with attacked(attack) as victim:
         victim.converse()
         assert victim.close() == []
-    print(f"400,000 pings: at most {max(memory) - min(memory):.0f} MiB more")
-    assert max(memory) - min(memory) < 30
+    print(f"400,000 pings: at most {max(memory) - memory[0]:.0f} MiB more")
+    assert max(memory) - memory[0] < 30
     assert not lines()
 
 

@@ -259,6 +259,11 @@ def _start_within(seconds: float, stream: Any, sd: Any) -> None:
             outcome.put(error)
         else:
             outcome.put(None)
+            with _library:
+                if stream in _stuck:
+                    # It was only slow, and another may play in its place by now.
+                    _stuck.remove(stream)
+                    stream.close(ignore_errors=True)
 
     threading.Thread(target=start, name="portaudio-start", daemon=True).start()
     try:
